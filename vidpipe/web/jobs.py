@@ -124,33 +124,33 @@ class RunningJob:
                 process.stdin.flush()
             end: Mapping[str, Any] = {}
             for line in process.stdout:
-                with suppress(ValueError, KeyError):
-                    end = self._receive(json.loads(line)) or end
+                with suppress(ValueError):  # a killed process leaves half a line
+                    event = json.loads(line)
+                    if event["event"] == "end":
+                        end = event["data"]
+                    else:
+                        self._receive(event["event"], event["data"])
             code = process.wait()
             self.stop()
             process.stdout.close()
-            self._end(end or {"state": "failed", "error": _death(code, errors)})
+            self.end(end or {"state": "failed", "error": _death(code, errors)})
 
-    def _receive(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
-        name, data = str(event["event"]), event["data"]
-        if name == "end":
-            return dict(data)
-        if name == "count":
-            with self._lock:
-                progress = self._job.progress
-                for figure, added in data.items():
-                    setattr(progress, figure, getattr(progress, figure) + added)
-                progress.total = max(progress.total, progress.done)
-        else:
+    def _receive(self, name: str, data: Mapping[str, Any]) -> None:
+        if name != "count":
             self._add(name, data)
-        return {}
+            return
+        with self._lock:
+            progress = self._job.progress
+            for figure, added in data.items():
+                setattr(progress, figure, getattr(progress, figure) + added)
+            progress.total = max(progress.total, progress.done)
 
     def _add(self, name: str, data: Mapping[str, Any]) -> None:
-        """Keep an event; only the latest one tells how far something is."""
+        """Keep an event; of several about the same subject, the latest one."""
         subject = (data.get("input"), data.get("video"), data.get("stage"))
         with self._lock:
             self._last_id += 1
-            key: object = (name, *subject) if name in ("bytes", "progress") else self._last_id
+            key: object = self._last_id if name == "answer" else (name, *subject)
             self._events.pop(key, None)
             self._events[key] = JobEvent(self._last_id, name, data)
             if len(self._events) > _MOST_EVENTS:
@@ -159,7 +159,8 @@ class RunningJob:
     def _changed(self) -> None:
         self._add("job", self.job.model_dump(mode="json"))
 
-    def _end(self, end: Mapping[str, Any]) -> None:
+    def end(self, end: Mapping[str, Any]) -> None:
+        """Set the final state, with result and error."""
         with self._lock:
             # as a whole: who sees the final state also sees the final event
             self._job = Job.model_validate({**self._job.model_dump(), **end, "ended_at": datetime.now(UTC)})
@@ -170,7 +171,7 @@ class RunningJob:
         """Ask the process to stop; a job that waits for its turn is canceled at once."""
         with self._lock:
             if self._job.state == "queued":
-                self._end({"state": "canceled"})
+                self.end({"state": "canceled"})
             elif self._process is not None and self._process.stdin is not None:
                 with suppress(OSError):
                     self._process.stdin.close()
@@ -223,7 +224,11 @@ class Jobs:
 
     def _follow(self, running: RunningJob) -> None:
         with self._turns:
-            running.work(self._command)
+            try:
+                running.work(self._command)
+            except Exception as error:  # it would wait forever
+                log.exception("a job could not be followed")
+                running.end({"state": "failed", "error": {"message": f"The job could not be followed: {error}"}})
 
     def __iter__(self) -> Iterator[Job]:
         """Yield the jobs, the latest first."""

@@ -150,28 +150,22 @@ async def preview_list(
 
 
 def _preview(data: bytes, name: str, settings: Settings) -> ListPreview:
+    name = name or "The list"
     try:
-        text = decoded(data, name or "The list")
+        text = decoded(data, name)
         if "${VIDPIPE_SOURCE_" in text:  # the reader would fill in secrets of the server
             raise VidpipeError("${VIDPIPE_SOURCE_…} is allowed only in the lists of this machine.", "Write the URLs.")
         suffix = Path(name).suffix.lower()
         table = suffix in CSV_SUFFIXES or (suffix not in LIST_SUFFIXES and is_table(text, settings.lists))
-        lines = csv_lines(text, name or "The list", settings.lists) if table else text_lines(text)
+        lines = csv_lines(text, name, settings.lists) if table else text_lines(text)
     except VidpipeError as error:
         raise RequestError(422, error.message, error.hint) from None
     if len(lines.keys) > _MOST_SOURCES:
-        raise RequestError(
-            413, f"The list has {len(lines.keys)} rows.", f"Split it: {_MOST_SOURCES} can be added at once."
-        )
+        raise RequestError(413, f"The list has {len(lines.keys)} rows.", f"Split it into lists of {_MOST_SOURCES}.")
     rows = list(_rows(lines, AddressPolicy(settings.download.allowed_private)))
     errors = sum(bool(row.error) for row in rows)
-    return ListPreview(
-        columns=lines.columns,
-        rows=rows,
-        total=len(rows),
-        errors=errors,
-        notes=list(encoding_notes(text, name or "The list")),
-    )
+    notes = list(encoding_notes(text, name))
+    return ListPreview(columns=lines.columns, rows=rows, total=len(rows), errors=errors, notes=notes)
 
 
 def _rows(lines: Lines, policy: AddressPolicy) -> Iterator[ListedRow]:
@@ -179,9 +173,8 @@ def _rows(lines: Lines, policy: AddressPolicy) -> Iterator[ListedRow]:
         if isinstance(one, ListProblem):
             yield ListedRow(line=one.line, error=one.sentence)
             continue
-        row = ListedRow.model_construct(
-            line=one.line, url=readable(one.text), title=one.title or "", labels=list(one.labels), priority=one.priority
-        )
+        row = ListedRow.model_construct(line=one.line, url=readable(one.text), title=one.title or "")
+        row.labels, row.priority = list(one.labels), one.priority
         try:
             _check(one.text, policy)
         except VidpipeError as error:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 import threading
@@ -60,18 +61,18 @@ class Upload:
         return self.file.stat().st_size
 
 
-def _uploads(settings: Settings) -> Iterator[Upload]:
-    for path in settings.uploads_directory.glob(f"*/{_RECORD}"):
+def _uploads(settings: Settings, name: str = "*") -> Iterator[Upload]:
+    for path in settings.uploads_directory.glob(f"{name}/{_RECORD}"):
         with suppress(OSError, ValueError):
             yield Upload(path.parent, **json.loads(path.read_text("utf-8")))
 
 
 def find_upload(settings: Settings, upload_id: str, owner: str) -> Upload:
     """Return an upload. Raises RequestError if it does not exist or belongs to another key."""
-    for found in _uploads(settings):
-        if found.folder.name == upload_id and found.owner == owner and found.file.is_file():
-            return found
-    raise RequestError(404, "There is no such upload.", "Start it again; abandoned uploads are deleted.")
+    found = next(_uploads(settings, upload_id), None) if re.fullmatch("[0-9a-f]{32}", upload_id) else None
+    if found is None or found.owner != owner or not found.file.is_file():
+        raise RequestError(404, "There is no such upload.", "Start it again; abandoned uploads are deleted.")
+    return found
 
 
 def _tus(tus_resumable: Annotated[str, Header(description="Version of the protocol: 1.0.0.")] = "") -> None:

@@ -6,8 +6,8 @@ const text = (node, words) => (node.textContent = words);
 const STAGES = $("add").dataset.stages;
 const kept = sessionStorage;
 const items = new Map(); // by input or sha256
-const running = new Set(); // jobs
-const queue = new Set(); // items to upload
+const running = new Set();
+const queue = new Set(); // to upload
 
 const action = (textContent, work) =>
   element("button", { type: "button", textContent, onclick: () => attempt(work) });
