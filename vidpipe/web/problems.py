@@ -67,7 +67,7 @@ def _status_of(error: VidpipeError) -> int:
 #: `responses` of routers: what their endpoints may answer besides success.
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
-    for status in (400, 401, 403, 404, 405, 409, 413, 415, 416, 422, 429, 503)
+    for status in (400, 401, 403, 404, 405, 409, 412, 413, 415, 416, 422, 423, 429, 503, 507)
 }
 
 

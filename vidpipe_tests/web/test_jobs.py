@@ -15,9 +15,11 @@ import pytest
 from pymongo import MongoClient
 from starlette.testclient import TestClient
 
+from vidpipe.runner.job_request import ForgetJob
 from vidpipe.settings import init_home, load
 from vidpipe.web.app import create_app
 from vidpipe.web.home import WebHome
+from vidpipe.web.jobs import Jobs
 from vidpipe_tests import clips
 from vidpipe_tests.fault_server import FaultServer, slow
 
@@ -31,6 +33,7 @@ def client(home: Path, mongod_uri: str, empty_history: Path, monkeypatch: pytest
     """The API of an empty library; jobs find it through the environment."""
     database = f"test_{uuid.uuid4().hex[:16]}"
     given = {"MONGODB_URI": mongod_uri, "MONGODB_DATABASENAME": database, "DOWNLOAD_ALLOWEDPRIVATE": "127.0.0.1"}
+    given["DOWNLOAD_RETRIES"] = "0"
     for name, value in given.items():
         monkeypatch.setenv(f"VIDPIPE_{name}", value)
     init_home(home)
@@ -145,5 +148,13 @@ def test_what_a_canceled_job_has_finished_stays(client: TestClient, tmp_path: Pa
     (video,) = {data["video"] for _, name, data in seen if name == "source" and data.get("video")}
     done = events(client, start(client, "/runs", videos=[video]))
     assert done[-1][2]["state"] == "succeeded"
-    removed = events(client, start(client, "/runs", videos=[video], force=True, stages=["tags"]))
-    assert removed[-1][2]["result"]["stages"]["tags"]["computed"] == 1
+    forced = events(client, start(client, "/runs", videos=[video], force=True, stages=["tags"]))
+    assert forced[-1][2]["result"]["stages"]["tags"]["computed"] == 1
+
+    (canceled,) = (item["id"] for item in client.get(f"{API}/sources").json()["items"] if item["state"] != "stored")
+    again = events(client, start(client, "/sources/retry", ids=[canceled]))
+    assert again[-1][2]["error"]["message"] == "1 of 1 sources could not be added.", "its server is gone"
+    jobs: Jobs = client.app.state.jobs  # type: ignore[attr-defined]
+    removed = events(client, jobs.start(ForgetJob(videos=[video]), "test").id)[-1][2]
+    assert (removed["state"], removed["progress"]) == ("succeeded", {"done": 1, "total": 1, "failed": 0})
+    assert [one["state"] for one in removed["result"]["videos"]] == ["forgotten"]

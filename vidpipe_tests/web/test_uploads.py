@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from vidpipe.library.library import Library
 from vidpipe.operations.retention import PruneReport
-from vidpipe.operations.retention.home_tasks import delete_uploads
+from vidpipe.operations.retention.home_tasks import delete_downloads
 from vidpipe.settings import Settings
 from vidpipe.stages.registry import build_graph
 from vidpipe.web.app import create_app
@@ -123,7 +123,7 @@ def test_abandoned_uploads_are_deleted(client: TestClient, module_settings: Sett
     long_ago = time.time() - 8 * 86400
     for path in (old, old.with_name(".upload.json")):
         os.utime(path, (long_ago, long_ago))
-    report = PruneReport("uploads")
-    delete_uploads(module_settings, report, False)
+    report = PruneReport("downloads")
+    delete_downloads(module_settings, report, False)
     assert report.count == 1
     assert [path.name for path in module_settings.uploads_directory.glob("*/*.mp4")] == ["new.mp4"]

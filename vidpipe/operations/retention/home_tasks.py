@@ -47,14 +47,14 @@ def home_tasks(settings: Settings, library: Library) -> list[PruneTask]:
         PruneTask("log files", partial(delete_log_files, settings)),
         PruneTask("derived", partial(delete_unreferenced, settings, library)),
         PruneTask("downloads", partial(delete_downloads, settings)),
-        PruneTask("uploads", partial(delete_uploads, settings)),
         PruneTask("journals", partial(delete_journals, settings, library)),
         PruneTask("measures", partial(delete_run_figures, runs, figures_before)),
     ]
 
 
 def delete_downloads(settings: Settings, report: PruneReport, dry_run: bool) -> None:
-    """Delete partial files that no process holds and that have not been written to for PartialDays."""
+    """Delete uploads, and partial files that no process holds, that have not been written to for PartialDays."""
+    _delete_uploads(settings, report, dry_run)
     if not (settings.media_directory / "incoming").is_dir():
         return
     store = MediaStore(settings)
@@ -68,8 +68,7 @@ def delete_downloads(settings: Settings, report: PruneReport, dry_run: bool) -> 
             report.add(stats[path].st_size, stats[path].st_mtime)
 
 
-def delete_uploads(settings: Settings, report: PruneReport, dry_run: bool) -> None:
-    """Delete uploads that have not been written to for PartialDays."""
+def _delete_uploads(settings: Settings, report: PruneReport, dry_run: bool) -> None:
     for folder in settings.uploads_directory.glob("*"):
         stats = [path.stat() for path in folder.glob("*")]
         written_at = max((stat.st_mtime for stat in stats), default=0.0)
