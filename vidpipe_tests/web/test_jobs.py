@@ -143,7 +143,7 @@ def test_what_a_canceled_job_has_finished_stays(client: TestClient, tmp_path: Pa
         began = time.monotonic()
         client.post(f"{API}/runs/{job}/cancel")
         seen = events(client, job)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     assert seen[-1][2]["state"] == "canceled"
     (video,) = {data["video"] for _, name, data in seen if name == "source" and data.get("video")}
     done = events(client, start(client, "/runs", videos=[video]))
