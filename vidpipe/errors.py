@@ -1,7 +1,7 @@
 """Errors that say what was found and what to do about it."""
 
 import re
-from typing import Self
+from typing import Any, Self
 
 from vidpipe.redaction import redact
 
@@ -71,6 +71,11 @@ class VidpipeError(Exception):
         """Put `subject` before the message unless it is named there, and return this error."""
         named = readable(redact(subject)) in self.message
         return self if named else self.reworded(f"{subject}: {self.message}")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the error as JSON values."""
+        kind = type(self).__name__
+        return {"kind": kind, "message": self.message, "hint": self.hint, "exit_code": self.exit_code}
 
 
 class SettingsError(VidpipeError):

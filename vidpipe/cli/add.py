@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from vidpipe.cli.context import open_library
-from vidpipe.cli.inputs import Adding, add_and_show, plain_outcomes, with_stdin
+from vidpipe.cli.inputs import Adding, add_and_show, with_stdin
 from vidpipe.cli.options import (
     FileMode,
     Json,
@@ -22,6 +22,7 @@ from vidpipe.cli.output import note, print_json
 from vidpipe.cli.run import add_and_run, finish
 from vidpipe.runner.request import RunRequest
 from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES
+from vidpipe.sources.records import outcomes_as_json
 
 
 def add(
@@ -73,7 +74,7 @@ def add(
             result["run"] = report
         else:
             outcomes, notes, code = add_and_show(opened, sources, adding, refused)
-            result = plain_outcomes(outcomes, notes)
+            result = outcomes_as_json(outcomes, notes)
             if any(outcome.video for outcome in outcomes):
                 note("Next: `vidpipe run`.")
     if as_json:

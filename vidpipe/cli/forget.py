@@ -41,12 +41,14 @@ def forget(
             ids, unknown = _resolve(opened, named)
         else:
             ids, unknown = chosen_videos(opened, named or (), search=search), []
-        found = _forget(opened, ids, dry_run=True)
+        found = forget_videos(opened.library, ids, lambda _: None, dry_run=True)
         if ids and not (dry_run or yes) and not _agrees(found, as_json=as_json):
             note("Nothing was removed.")
             return 1
         if ids and not dry_run:
-            found = _forget(opened, ids, dry_run=False)
+            from vidpipe.pipeline import partitions  # imports Dagster
+
+            found = partitions.forget_videos(opened.library, ids)
             audit("forget", videos=[asdict(one) for one in found])
         if as_json:
             plain: list[dict[str, Any]] = [asdict(one) for one in found]
@@ -77,18 +79,6 @@ def _resolve(opened: OpenLibrary, named: list[str]) -> tuple[list[str], list[NoS
     for one in unknown:
         print_error(one)
     return list(dict.fromkeys(ids)), unknown
-
-
-def _forget(opened: OpenLibrary, ids: list[str], *, dry_run: bool) -> list[ForgottenVideo]:
-    if dry_run:
-        return forget_videos(opened.library, ids, lambda _: None, dry_run=True)
-    from vidpipe.pipeline.instance import instance
-    from vidpipe.pipeline.partitions import remove_video
-    from vidpipe.pipeline.run_queue import videos_of_unfinished_runs
-
-    with instance(opened.settings) as dagster:
-        busy = videos_of_unfinished_runs(dagster)
-        return forget_videos(opened.library, ids, lambda sha256: remove_video(dagster, sha256), busy=busy)
 
 
 def _agrees(found: list[ForgottenVideo], *, as_json: bool) -> bool:

@@ -18,7 +18,7 @@ from vidpipe.settings import audit
 from vidpipe.sources.inputs import SourceRequest, request_for, url_scheme
 from vidpipe.sources.local_files import LocalMode
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceRecord
-from vidpipe.sources.urls import readable_url, redacted_url
+from vidpipe.sources.urls import redacted_url
 
 _FAILED = ("failed", "refused")
 #: Maximum bytes of a line of stdin.
@@ -73,7 +73,7 @@ def add_and_show(
         outcomes = [*refused, *taken]
         for outcome in outcomes:
             display.print_outcome(outcome)
-            audit("source", **_plain(outcome))
+            audit("source", **outcome.as_json())
     states: Counter[str] = Counter(outcome.state for outcome in outcomes)
     counts = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
     note(f"{counts}." if counts else "No inputs.")
@@ -183,29 +183,3 @@ def with_stdin(
             if len(data) == _LONGEST_LINE:
                 break
     return found, refused
-
-
-def plain_outcomes(outcomes: Sequence[IngestOutcome], notes: Sequence[IngestNote]) -> dict[str, Any]:
-    """Return the outcomes and notes of adding as JSON values."""
-    return {
-        "inputs": [_plain(outcome) for outcome in outcomes],
-        "counts": dict(Counter(outcome.state for outcome in outcomes)),
-        "notes": [{"input": one.input, "note": one.sentence, "skipped": one.skipped} for one in notes],
-    }
-
-
-def _plain(outcome: IngestOutcome) -> dict[str, Any]:
-    source = outcome.source
-    return {
-        "input": outcome.input,
-        "state": outcome.state,
-        "video": outcome.video,
-        "error": outcome.error,
-        "transient": outcome.transient,
-        "known": outcome.known,
-        "note": outcome.note,
-        "failed_at": source.failed_at if source else None,
-        "url": readable_url(source.url) if source else None,
-        "attempts": source.attempts if source else 0,
-        "next_try_at": source.next_try_at if source else None,
-    }

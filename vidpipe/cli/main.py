@@ -18,7 +18,7 @@ from vidpipe import __version__
 from vidpipe.cli.context import CommandContext
 from vidpipe.cli.exit_handlers import exit_before_pymongo, skip_pymongo
 from vidpipe.cli.interrupt import INTERRUPTED, end_on_sigterm, repeat_lost_interrupts
-from vidpipe.cli.output import error_object, note, print_error, print_json
+from vidpipe.cli.output import note, print_error, print_json
 from vidpipe.errors import DamagedError, VidpipeError
 from vidpipe.redaction import redact
 
@@ -221,7 +221,7 @@ def run_guarded(  # noqa: PLR0911 - one return per kind of error
 
     def fail(error: VidpipeError, exit_code: int) -> int:
         if as_json:
-            print_json({"error": {**error_object(error), "exit_code": exit_code}})
+            print_json({"error": {**error.as_json(), "exit_code": exit_code}})
         else:
             print_error(error)
         if debug:

@@ -9,7 +9,7 @@ import typer
 
 from vidpipe.cli.context import command_context
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import counted, error_object, note, out, print_error, print_json, size, table, words
+from vidpipe.cli.output import counted, note, out, print_error, print_json, size, table, words
 from vidpipe.cli.progress import PartsDisplay
 from vidpipe.errors import SettingsError, UnavailableError
 from vidpipe.models.catalogue import CatalogueEntry, catalogue, entry_of, hub_models
@@ -135,7 +135,7 @@ def _install(
             try:
                 install(entry, settings.models_directory)
             except UnavailableError as error:
-                rows[entry.name] |= {"state": "failed", "error": error_object(error)}
+                rows[entry.name] |= {"state": "failed", "error": error.as_json()}
                 code = error.exit_code
                 print_error(error)
                 continue

@@ -17,7 +17,6 @@ from rich.text import Text
 
 from vidpipe.errors import VidpipeError, visible
 from vidpipe.library.queries.json_encoding import to_json
-from vidpipe.search.query import QueryError
 
 #: Without a terminal, table rows are not wrapped.
 _PIPE_WIDTH = 1000
@@ -118,15 +117,6 @@ def print_error(error: VidpipeError) -> None:
         say(console, said)
     if error.hint:
         say(console, words(error.hint))
-
-
-def error_object(error: VidpipeError) -> dict[str, Any]:
-    """Return the error as JSON values; of a wrong query also the query, and the position of the fault in it."""
-    place = {"query": error.query, "position": error.position} if isinstance(error, QueryError) else {}
-    return {
-        "kind": type(error).__name__, "message": error.message, "hint": error.hint, "exit_code": error.exit_code,
-        **place,
-    }  # fmt: skip
 
 
 def counted(number: int, noun: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vidpipe.cli.context import OpenLibrary, open_library
+from vidpipe.cli.context import open_library
 from vidpipe.cli.options import (
     DueVideos,
     Json,
@@ -17,15 +17,14 @@ from vidpipe.cli.options import (
     overrides,
     stage_names,
 )
-from vidpipe.cli.output import counted, error_object, note, out, print_json, say, table, words
+from vidpipe.cli.output import counted, note, out, print_json, say, table, words
 from vidpipe.cli.run import warn_of_unread
 from vidpipe.cli.video_selection import chosen_videos
 from vidpipe.errors import VidpipeError
-from vidpipe.library.states import waiting_for_spec
 from vidpipe.operations.metrics.statistics import format_duration
-from vidpipe.runner.budget import Prices, recent_usages, usage_in_window, usage_sentence
-from vidpipe.runner.estimate import Estimate, ModelEstimate, StageEstimate, estimate, estimate_as_json
+from vidpipe.runner.estimate import Estimate, ModelEstimate, StageEstimate
 from vidpipe.runner.plan import Plan
+from vidpipe.runner.preview import RunPreview
 from vidpipe.runner.request import RunRequest
 
 
@@ -54,43 +53,15 @@ def plan(
             ids = chosen_videos(opened, videos or (), search=search) if videos or search is not None else None
             forced = frozenset(chosen.specs) if force else frozenset()
             request = RunRequest(videos=ids, stages=names, retry=retry, force=forced)
-            found = estimate(opened.library, chosen, request)
-            changed = _changed(opened, chosen, found)
-            budget = _budget(opened)
+            found = RunPreview.of(opened.library, chosen, request)
             if names is None or "descriptions" in names:
                 warn_of_unread(opened.settings)
         finally:
             chosen.close()
     if as_json:
-        problems = {name: error_object(problem) for name, problem in chosen.unavailable.items()}
-        print_json({**estimate_as_json(found), "changed": changed, "budget": budget, "problems": problems})
+        print_json(found.as_json())
     else:
-        show_plan(found, changed, budget, chosen.unavailable)
-
-
-def _changed(opened: OpenLibrary, plan: Any, found: Estimate) -> dict[str, str]:
-    """Return stage -> what changed, for stages in which a change made videos due."""
-    from vidpipe.runner.plan import what_changed
-
-    changed = {}
-    for stage in plan.stages:
-        if any(one.name == stage.name and one.due.why["spec"] for one in found.stages):
-            waiting = waiting_for_spec(opened.library.collections["videos"], stage.name, plan.specs[stage.name])
-            if waiting is not None:
-                changed[stage.name] = what_changed(opened.library, plan, stage, waiting.former)
-    return changed
-
-
-def _budget(opened: OpenLibrary) -> dict[str, Any] | None:
-    """Return how much of the budget is used; None without a budget."""
-    budget = opened.settings.budget
-    if not budget.is_limited:
-        return None
-    spent = usage_in_window(recent_usages(opened.library.collections["runs"], Prices.of(opened.settings)))
-    return {
-        "model_hours": budget.model_hours, "used_model_hours": round(spent.seconds / 3600, 5), "cost": budget.cost,
-        "used_cost": round(spent.cost, 6), "sentence": usage_sentence(budget, spent),
-    }  # fmt: skip
+        show_plan(found.estimate, found.changed, found.budget, found.problems)
 
 
 _WHY = {

@@ -9,7 +9,7 @@ import typer
 
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.export import export_to
-from vidpipe.cli.inputs import Adding, add_and_show, plain_outcomes, sort_inputs, with_stdin
+from vidpipe.cli.inputs import Adding, add_and_show, sort_inputs, with_stdin
 from vidpipe.cli.interrupt import INTERRUPTED, stoppable
 from vidpipe.cli.options import (
     FileMode,
@@ -25,15 +25,15 @@ from vidpipe.cli.options import (
     overrides,
     stage_names,
 )
-from vidpipe.cli.output import counted, duration, error_object, note, out, print_error, print_json, say, table, words
+from vidpipe.cli.output import counted, duration, note, out, print_error, print_json, say, table, words
 from vidpipe.cli.progress import RunDisplay
 from vidpipe.cli.video_selection import chosen_videos
 from vidpipe.errors import VidpipeError
 from vidpipe.library.videos import NoSuchVideo
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.request import RunReport, RunRequest
+from vidpipe.runner.request import RESULT_STATES, RunReport, RunRequest
 from vidpipe.settings import Settings, audit
-from vidpipe.sources.records import IngestNote, IngestOutcome
+from vidpipe.sources.records import IngestNote, IngestOutcome, outcomes_as_json
 from vidpipe.sources.urls import redacted_url
 
 
@@ -82,7 +82,7 @@ def run(
         if search is not None:
             request = request.model_copy(update={"videos": tuple(chosen_videos(opened, inputs or (), search=search))})
         if request.videos == ():
-            result, code = plain_report(RunReport(), request.stage_names(opened.library.graph.names)), 0
+            result, code = RunReport().as_json(request.stage_names(opened.library.graph.names)), 0
         elif search is None and inputs:
             adding = Adding(mode.value if mode else None, retry=retry)
             videos = opened.library.videos
@@ -130,10 +130,10 @@ def add_and_run(
         outcomes, notes, taken_code = add_and_show(opened, given.new, adding, refused)
         code = max(code, taken_code)
     unknown = [IngestOutcome(redacted_url(text), "refused", error=error.message) for text, error in given.unknown]
-    result = plain_outcomes([*given.known, *outcomes, *unknown], notes)
+    result = outcomes_as_json([*given.known, *outcomes, *unknown], notes)
     videos = list(dict.fromkeys(one.video for one in (*given.known, *outcomes) if one.video))
     if not videos or code == INTERRUPTED:
-        return result, plain_report(RunReport(interrupted=code == INTERRUPTED), opened.library.graph.names), code
+        return result, RunReport(interrupted=code == INTERRUPTED).as_json(opened.library.graph.names), code
     report, run_code = run_and_show(
         opened,
         request.model_copy(update={"videos": tuple(videos)}),
@@ -144,7 +144,6 @@ def add_and_run(
     return result, report, max(code, run_code)
 
 
-_COLUMNS = ("computed", "current", "failed", "blocked", "busy", "discarded")
 _MOST_FAILURES_SHOWN = 20
 
 
@@ -181,7 +180,7 @@ def run_and_show(
         report = stoppable(work, display.say)
     if request.stages:  # asked for by name: that they cannot run is an error
         report.problems |= report.unavailable
-    result = plain_report(report, stages)
+    result = report.as_json(stages)
     audit("run", **result)
     if overridden:
         note("Computed with the options of this call; due again without them unless config.ini has the same settings.")
@@ -224,47 +223,13 @@ def exit_code(report: RunReport) -> int:
     return max([*failed, *(problem.exit_code for problem in report.problems.values())], default=0)
 
 
-def optional_faults(report: RunReport) -> dict[str, VidpipeError]:
-    """Return the stages that could not run, without error: stage -> why."""
-    return {name: error for name, error in report.unavailable.items() if name not in report.problems}
-
-
-def plain_report(report: RunReport, stages: Sequence[str]) -> dict[str, Any]:
-    """Return the report of a run as JSON values."""
-    return {
-        "videos": report.videos,
-        "stages": {
-            name: {
-                **{state: report.counts.get(name, Counter())[state] for state in _COLUMNS},
-                "seconds": round(report.stage_seconds.get(name, 0.0), 3),
-            }
-            for name in stages
-        },
-        "failures": [
-            {
-                "video": event.sha256,
-                "name": event.name,
-                "stage": event.stage,
-                "message": event.error.message if event.error else "",
-                "hint": event.error.hint if event.error else "",
-                "transient": event.error.transient if event.error else False,
-            }
-            for event in report.failures
-        ],
-        "busy": list(report.busy),
-        "unknown": list(report.unknown),
-        "problems": {name: error_object(error) for name, error in report.problems.items()},
-        "unavailable": {name: error_object(error) for name, error in optional_faults(report).items()},
-        "seconds": round(report.seconds, 3),
-        "interrupted": report.interrupted,
-    }
-
-
 def show_report(report: RunReport, stages: Sequence[str]) -> None:
     """Print the table of a run and its errors."""
     console = out()
     if report.videos:
-        shown = [column for column in _COLUMNS if column in ("computed", "current", "failed") or report.total(column)]
+        shown = [
+            column for column in RESULT_STATES if column in ("computed", "current", "failed") or report.total(column)
+        ]
         made = table("stage", *((column, {"justify": "right"}) for column in (*shown, "seconds")))
         for stage in stages:
             counts = report.counts.get(stage, Counter())
@@ -284,7 +249,7 @@ def show_report(report: RunReport, stages: Sequence[str]) -> None:
         note(f"… and {hidden} more: `vidpipe status --failed`.")
     for name, problem in report.problems.items():
         _show_problem(VidpipeError(f"Stage {name} could not run: {problem.message}", problem.hint), "skipped")
-    for name, error in optional_faults(report).items():
+    for name, error in report.optional_faults.items():
         note(f"Stage {name} is unavailable: {error}", "yellow")
     if report.busy:
         note(f"In progress in another run: {counted(report.busy_videos, 'video')}.")

@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 
 from vidpipe.cli.context import OpenLibrary
-from vidpipe.cli.output import clean, counted, error_object, out, size, table, words, write_bytes
+from vidpipe.cli.output import clean, counted, out, size, table, words, write_bytes
 from vidpipe.cli.status_view import sentences, stage_table
 from vidpipe.errors import VidpipeError
 from vidpipe.library.queries.json_encoding import to_json
@@ -83,7 +83,7 @@ class StatusWatcher:
                 result = status_of(opened.library, opened.plan)
                 watch = {"rates": self._rates(result["videos"]), "failures": self._new_failures()}
         except VidpipeError as error:
-            return {"at": at, "error": error_object(error)}
+            return {"at": at, "error": error.as_json()}
         return {
             "at": at,
             **result,

@@ -82,6 +82,7 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
             _index("earlier_videos", "earlier_videos"),
             _index("url", "url"),
             _index("state", "state", "next_try_at"),
+            _index("first_seen", "-first_seen", "-_id"),
             _index("watched", "lists", "state", "-priority"),
         ],
         "lineage": [_index("video", "video", "-at"), _index("kind", "kind", "-at")],

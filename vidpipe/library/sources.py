@@ -157,6 +157,16 @@ class Sources:
         for row in self._sources.find({"state": {"$in": list(states)}}).sort("last_fetched", -1):
             yield _record(row)
 
+    def latest(self, state: str | None, *, after: str | None, limit: int) -> list[SourceRecord]:
+        """Return at most `limit` sources, the first seen last, from the one with the id `after` on."""
+        query: Document = {"state": state} if state else {}
+        last = self._sources.find_one({"_id": after}, {"first_seen": 1}) if after else None
+        if last is not None:
+            earlier = {"first_seen": {"$lt": last["first_seen"]}}
+            query["$or"] = [earlier, {"first_seen": last["first_seen"], "_id": {"$lt": after}}]
+        rows = self._sources.find(query).sort([("first_seen", -1), ("_id", -1)]).limit(limit)
+        return [_record(row) for row in rows]
+
     def counts(self) -> dict[str, int]:
         """Return the number of sources by state."""
         return {

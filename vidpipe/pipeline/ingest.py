@@ -32,6 +32,7 @@ from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.registry import build_graph
 
 if TYPE_CHECKING:
+    from vidpipe.sources.inputs import Gathered
     from vidpipe.sources.local_files import LocalMode
 
 JOB = "ingest"
@@ -52,7 +53,7 @@ class IngestConfig(dg.Config):
 
 def run_ingest(
     settings: Settings,
-    inputs: Sequence[str],
+    inputs: "Sequence[str] | Gathered",
     *,
     mode: "LocalMode" = "copy",
     labels: Sequence[str] = (),
@@ -70,7 +71,7 @@ def run_ingest(
 
     Args:
         settings: Those in force.
-        inputs: URLs, files, folders, lists.
+        inputs: URLs, files, folders, lists; or what they contain.
         mode: How local files are added.
         labels: Of all inputs, besides those in lists.
         title: Of the only input.
@@ -88,15 +89,17 @@ def run_ingest(
         UnavailableError: MongoDB is not available.
     """
     from vidpipe.sources.ingest import register  # brings in requests, which other jobs do not need
-    from vidpipe.sources.inputs import gather
+    from vidpipe.sources.inputs import Gathered, gather
 
-    graph = graph or build_graph(settings)
     own = (settings.media_directory, settings.derived_directory)
-    gathered = gather(inputs, mode=mode, exclude=own, download=settings.download, columns=settings.lists)
+    gathered = inputs if isinstance(inputs, Gathered) else gather(
+        inputs, mode=mode, exclude=own, download=settings.download, columns=settings.lists
+    )  # fmt: skip
     gathered.requests = [
         replace(one, labels=tuple(dict.fromkeys((*one.labels, *labels))), title=title or one.title)
         for one in gathered.requests
     ]
+    graph = graph or build_graph(settings)
     with open_library(settings, graph, library) as opened:
         register(gathered.requests, opened.sources)
         caller = InProcessRun(

@@ -17,6 +17,9 @@ from vidpipe.stages.contract import StageEvent
 
 #: Entries of each kind that a report lists; its memory must not grow with the number of videos.
 _MOST_LISTED = 1000
+_OF_ERRORS = {"message": "", "hint": "", "transient": False}
+#: States of a stage's results that reports count.
+RESULT_STATES = ("computed", "current", "failed", "blocked", "busy", "discarded")
 
 
 class RunRequest(BaseModel):
@@ -122,6 +125,34 @@ class RunReport:
     def total(self, state: str) -> int:
         """Return the number of results in `state` over all stages."""
         return sum(counter[state] for counter in self.counts.values())
+
+    @property
+    def optional_faults(self) -> dict[str, VidpipeError]:
+        """Stages that could not run, without error: stage -> why."""
+        return {name: error for name, error in self.unavailable.items() if name not in self.problems}
+
+    def as_json(self, stages: Iterable[str]) -> dict[str, Any]:
+        """Return the report as JSON values, with the counts of `stages`."""
+        none: Counter[str] = Counter()
+        counts = {name: {state: self.counts.get(name, none)[state] for state in RESULT_STATES} for name in stages}
+        return {
+            "videos": self.videos,
+            "stages": {
+                name: {**counted, "seconds": round(self.stage_seconds.get(name, 0.0), 3)}
+                for name, counted in counts.items()
+            },
+            "failures": [
+                {"video": event.sha256, "name": event.name, "stage": event.stage}
+                | {name: getattr(event.error, name, empty) for name, empty in _OF_ERRORS.items()}
+                for event in self.failures
+            ],
+            "busy": list(self.busy),
+            "unknown": list(self.unknown),
+            "problems": {name: error.as_json() for name, error in self.problems.items()},
+            "unavailable": {name: error.as_json() for name, error in self.optional_faults.items()},
+            "seconds": round(self.seconds, 3),
+            "interrupted": self.interrupted,
+        }
 
     @property
     def ok(self) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from vidpipe.errors import VidpipeError, visible
 
@@ -33,6 +34,10 @@ class QueryError(VidpipeError):
         self.problem = problem
         self.query = query
         self.position = position
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the error as JSON values."""
+        return {**super().as_json(), "query": self.query, "position": self.position}
 
 
 @dataclass(frozen=True)

@@ -332,6 +332,6 @@ class Retention(Section):
     derived_days: float = Field(1.0, ge=0)
     """Days until thumbnails and frame packs that no video references are deleted."""
     partial_days: float = Field(7.0, ge=0)
-    """Days until abandoned partial downloads are deleted."""
+    """Days until abandoned partial downloads and uploads are deleted."""
     measures_days: float = Field(400.0, ge=0)
     """Days to keep the metrics of each run for `vidpipe stats`."""

@@ -348,6 +348,11 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         return self.home / "data"
 
     @property
+    def uploads_directory(self) -> Path:
+        """Files that are being uploaded to the library page, each in a folder of its own."""
+        return self.data_directory / "uploads"
+
+    @property
     def models_directory(self) -> Path:
         """The installed models of the analyses."""
         return self.data_directory / "models"

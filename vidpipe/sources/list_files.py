@@ -13,7 +13,17 @@ from vidpipe.errors import VidpipeError, readable
 from vidpipe.safe_files import read_regular
 from vidpipe.settings.operation import Lists, column_name
 from vidpipe.sources.containers import VIDEO_SUFFIXES
-from vidpipe.sources.lists import Lines, ListProblem, ListRow, entry, first_few, key_of, physical_lines, text_lines
+from vidpipe.sources.lists import (
+    ColumnMeaning,
+    Lines,
+    ListProblem,
+    ListRow,
+    entry,
+    first_few,
+    key_of,
+    physical_lines,
+    text_lines,
+)
 from vidpipe.sources.urls import has_bytes, redacted_url, windows_1252
 
 CSV_SUFFIXES = frozenset({".csv", ".tsv"})
@@ -60,7 +70,7 @@ def list_lines(path: Path, data: bytes, columns: Lists) -> Lines:
     """Return the lines of a list's contents, a table or text by its suffix. Raises like `read_list`."""
     name = readable(path.name)
     text = decoded(data, name)
-    notes = _encoding_notes(text, name)
+    notes = encoding_notes(text, name)
     if path.suffix.lower() in CSV_SUFFIXES:
         return csv_lines(text, name, columns, notes)
     return text_lines(text, notes)
@@ -86,7 +96,8 @@ def decoded(data: bytes, name: str) -> str:
     return re.sub("(^|[\r\n])\ufeff+", r"\1", text) if "\ufeff" in text else text
 
 
-def _encoding_notes(text: str, name: str) -> tuple[str, ...]:
+def encoding_notes(text: str, name: str) -> tuple[str, ...]:
+    """Return the message that a list is not UTF-8, if it is not."""
     if not has_bytes(text):
         return ()
     number = next(number for number, line in enumerate(physical_lines(text), start=1) if has_bytes(line))
@@ -144,11 +155,18 @@ def csv_lines(text: str, name: str, columns: Lists, notes: tuple[str, ...] = ())
     lines = _PHYSICAL_LINE.findall(text)
     header, records = _header(lines, name, columns)
     rows = [row for record in records if (row := _row(record, header)) is not None]
-    used = {header.url, header.title, header.priority, *header.labels}
-    if ignored := [name for place, name in enumerate(header.names) if name and place not in used]:
+    used: dict[int | None, ColumnMeaning] = {header.url: "url", header.title: "title", header.priority: "priority"}
+    used |= dict.fromkeys(header.labels, "labels")
+    meanings = {name: used.get(place, "ignored") for place, name in enumerate(header.names) if name}
+    if ignored := [name for name, meaning in meanings.items() if meaning == "ignored"]:
         shown = first_few([redacted_url(name)[:60] for name in ignored])
         notes += (f"{name}: ignored columns: {shown}.",)
-    return Lines([key_of(repr(_content(row))) for row in rows], rows.__getitem__, notes)
+    return Lines([key_of(repr(_content(row))) for row in rows], rows.__getitem__, notes, meanings)
+
+
+def is_table(text: str, columns: Lists) -> bool:
+    """Return whether a list without a suffix is a table: one of its first lines names a column of URLs."""
+    return any(_names_url(line, _SEPARATORS, columns) for line in physical_lines(text)[:_MOST_ABOVE_HEADER])
 
 
 def _content(row: ListRow) -> object:

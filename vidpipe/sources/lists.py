@@ -2,9 +2,10 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Literal
 from urllib.parse import quote
 
 from vidpipe.sources.urls import JOINERS, bare, has_bytes, windows_1252
@@ -64,6 +65,7 @@ class ListProblem:
 
 
 ListRow = ListEntry | ListProblem
+ColumnMeaning = Literal["url", "title", "labels", "priority", "ignored"]
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,13 @@ class Lines:
         keys: A digest of each line, in order; equal lines have equal ones.
         row: Parses the line at a position of `keys`.
         notes: Messages about the list as a whole: ignored columns, another encoding.
+        columns: Column of a table -> url, title, labels, priority or ignored.
     """
 
     keys: Sequence[bytes]
     row: Callable[[int], ListRow]
     notes: tuple[str, ...] = ()
+    columns: Mapping[str, ColumnMeaning] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[ListRow]:
         return map(self.row, range(len(self.keys)))

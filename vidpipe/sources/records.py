@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ from typing import Any, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, Field, field_validator
+
+from vidpipe.sources.urls import readable_url
 
 SourceKind = Literal["http", "s3", "file"]
 SourceState = Literal["new", "fetching", "stored", "failed", "refused", "listed", "forgotten"]
@@ -227,6 +230,18 @@ class IngestOutcome:
         verb = "Rejected" if self.state == "refused" else "Failed"
         return f"{verb} {when}: {self.error} Use `vidpipe add --retry` to retry."
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the outcome as JSON values, with the facts of its source that matter to users."""
+        names = ("input", "state", "video", "error", "transient", "known", "note")
+        source = self.source
+        return {
+            **{name: getattr(self, name) for name in names},
+            "failed_at": source.failed_at if source else None,
+            "url": readable_url(source.url) if source else None,
+            "attempts": source.attempts if source else 0,
+            "next_try_at": source.next_try_at if source else None,
+        }
+
     @property
     def anonymous_error(self) -> str:
         """`error` without URLs, paths and names of the source: Dagster's history must not identify a video."""
@@ -256,6 +271,15 @@ class IngestNote:
     input: str
     sentence: str
     skipped: Mapping[str, int] = field(default_factory=dict)
+
+
+def outcomes_as_json(outcomes: Sequence[IngestOutcome], notes: Sequence[IngestNote]) -> dict[str, Any]:
+    """Return the outcomes and notes of adding as JSON values."""
+    return {
+        "inputs": [outcome.as_json() for outcome in outcomes],
+        "counts": dict(Counter(outcome.state for outcome in outcomes)),
+        "notes": [{"input": one.input, "note": one.sentence, "skipped": one.skipped} for one in notes],
+    }
 
 
 class IngestObserver(Protocol):

@@ -29,6 +29,7 @@ from vidpipe.web.api import (
     videos,
 )  # fmt: skip
 from vidpipe.web.home import WebHome
+from vidpipe.web.jobs import Jobs
 from vidpipe.web.pages import add, api_docs, library, review, settings_page, sign_in, status_page, video
 from vidpipe.web.pages.rendering import problem_page
 from vidpipe.web.rate_limits import RateLimits
@@ -55,6 +56,7 @@ def create_app(home: WebHome) -> FastAPI:
     )  # fmt: skip
     app.state.home = home
     app.state.rate_limits = RateLimits(home.settings.library_page.requests_per_minute)
+    app.state.jobs = Jobs(home.settings.home, home.config)
     problems.install(app, problem_page)
     app.add_middleware(RequestGuard)
     api = APIRouter(prefix=API, responses=problems.RESPONSES)

@@ -5,6 +5,7 @@
 
 import argparse
 import gc
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,7 +40,11 @@ def main(arguments: Sequence[str] | None = None, ready: Callable[[], None] = lam
             _say_without_keys(home, options.host)
             app = create_app(home)
             gc.freeze()
-            serve(app, options.host, options.port, allowed_hosts(home.settings), "LibraryPort", ready=ready)
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # after it, jobs are ended
+            try:
+                serve(app, options.host, options.port, allowed_hosts(home.settings), "LibraryPort", ready=ready)
+            finally:
+                app.state.jobs.close()
         finally:
             home.close()
     except VidpipeError as error:

@@ -55,7 +55,8 @@ def home_tasks(settings: Settings, library: Library) -> list[PruneTask]:
 
 
 def delete_downloads(settings: Settings, report: PruneReport, dry_run: bool) -> None:
-    """Delete partial files that no process holds and that have not been written to for PartialDays."""
+    """Delete uploads, and partial files that no process holds, that have not been written to for PartialDays."""
+    _delete_uploads(settings, report, dry_run)
     if not (settings.media_directory / "incoming").is_dir():
         return
     store = MediaStore(settings)
@@ -81,6 +82,16 @@ def delete_proxies(settings: Settings, library: Library, report: PruneReport, dr
                     if not dry_run:
                         path.unlink()
                     report.add(stat.st_size, stat.st_mtime)
+
+
+def _delete_uploads(settings: Settings, report: PruneReport, dry_run: bool) -> None:
+    for folder in settings.uploads_directory.glob("*"):
+        stats = [path.stat() for path in folder.glob("*")]
+        written_at = max((stat.st_mtime for stat in stats), default=0.0)
+        if written_at < cutoff(settings.retention.partial_days):
+            report.add(sum(stat.st_size for stat in stats), written_at or None)
+            if not dry_run:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def delete_journals(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:

@@ -1,0 +1,77 @@
+"""What a job of the library page is asked to do: the line that `vidpipe.pipeline.job_process` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter
+
+from vidpipe.models.questions import QuestionKind, Scope
+from vidpipe.runner.request import RunRequest
+
+
+class NewSource(BaseModel):
+    """A URL to add.
+
+    Attributes:
+        url: http, https or s3.
+        title: Of its video.
+        labels: Of its video.
+        priority: Higher ones are fetched and processed first.
+    """
+
+    url: str = Field(max_length=8192)
+    title: str = Field("", max_length=500)
+    labels: list[Annotated[str, Field(max_length=200)]] = Field(default=[], max_length=100)
+    priority: int | None = Field(None, ge=-1_000_000_000, le=1_000_000_000)
+
+
+class AddJob(BaseModel):
+    """Add videos, then run all stages over them.
+
+    Attributes:
+        inputs: URLs.
+        uploads: Uploaded files, which are moved into the media store.
+        sources: Ids of recorded sources to try again.
+        labels: Of all videos.
+        process: Run the stages, too.
+    """
+
+    kind: Literal["add"] = "add"
+    inputs: list[NewSource] = []
+    uploads: list[Path] = []
+    sources: list[str] = []
+    labels: list[str] = []
+    process: bool = True
+
+
+class RunJob(BaseModel):
+    """Bring videos up to date."""
+
+    kind: Literal["run"] = "run"
+    request: RunRequest
+
+
+class AskJob(BaseModel):
+    """Ask the describing model about videos; `save` also adds the question to questions.json."""
+
+    kind: Literal["ask"] = "ask"
+    videos: list[str]
+    question: str
+    form: QuestionKind = "text"
+    scope: Scope = "video"
+    choices: list[str] = []
+    save: bool = False
+
+
+class ForgetJob(BaseModel):
+    """Remove videos and everything computed from them."""
+
+    kind: Literal["forget"] = "forget"
+    videos: list[str]
+
+
+JobRequest = AddJob | RunJob | AskJob | ForgetJob
+
+JOB_REQUEST: TypeAdapter[JobRequest] = TypeAdapter(Annotated[JobRequest, Field(discriminator="kind")])
