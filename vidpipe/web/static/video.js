@@ -105,6 +105,7 @@ function usePlayback({ playable, reason, url, proxy: { state, progress, error } 
     wanted = position();
     video.src = url;
   } else {
+    wanted = position();
     video.removeAttribute("src");
     video.load();
     offerCopy(error || reason, state === "making");
@@ -134,10 +135,10 @@ function toggle() {
   else if (video.paused) play();
   else video.pause();
 }
-const [back, forward] = [-5, 5].map((by) => () => seek(position() + by));
+const by = (seconds) => () => seek(position() + seconds);
 const showKeys = () => find("#keys").showModal();
 const keys = {
-  " ": toggle, k: toggle, j: back, l: forward, ArrowLeft: back, ArrowRight: forward, "?": showKeys,
+  " ": toggle, k: toggle, j: by(-5), l: by(5), ArrowLeft: by(-5), ArrowRight: by(5), "?": showKeys,
   ",": () => step(-1), ".": () => step(1), "[": () => toScene(-1), "]": () => toScene(1),
 };
 document.addEventListener("keydown", (event) => {
