@@ -1,4 +1,7 @@
-"""`make screenshots`: takes screenshots of Dagster's page for a small library into docs/screenshots/.
+"""`make screenshots`: takes screenshots of the library page and of Dagster's page for a small library.
+
+They are written to docs/screenshots/.
+
 
 It creates a home in a temporary folder, starts it with `vidpipe up`, and adds videos through its watched list; then one
 video is deleted and processed again, so that there is a failed partition to show.
@@ -28,6 +31,14 @@ ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "docs" / "screenshots"
 VIDPIPE = Path(sys.executable).with_name("vidpipe")
 SIZE = {"width": 1400, "height": 860}
+_PHONE = {"width": 390, "height": 780}
+
+#: Of the library page: name, path ({video} is that of the partition), and what differs from light colors on a desktop.
+PAGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("library", "/", {}),
+    ("library-dark", "/?q=lake+museum+lost&view=list", {"color_scheme": "dark"}),
+    ("library-phone", "/", {"viewport": _PHONE}),
+)
 
 _LAUNCH = """
 mutation($backfill: LaunchBackfillParams!) {
@@ -99,6 +110,21 @@ def lose(running: RunningHome, page: str, video: str) -> None:
     raise SystemExit("the backfill did not end within two minutes")
 
 
+def take_pages(address: str, video: str) -> None:
+    """Takes those of the library page."""
+    from playwright.sync_api import sync_playwright
+
+    OUT.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser(), args=["--no-sandbox"])
+        for name, path, options in PAGES:
+            tab = chromium.new_page(**{"viewport": SIZE, **options})
+            tab.goto(address + path.format(video=video), wait_until="networkidle")
+            tab.screenshot(path=OUT / f"{name}.png")
+            print(f"  {(OUT / name).relative_to(ROOT)}.png")
+        chromium.close()
+
+
 def take(page: str, good: str, failed: str) -> None:
     from playwright.sync_api import sync_playwright
 
@@ -146,9 +172,10 @@ def main() -> int:
         try:
             running.wait_until_current()
             videos = [video["video"] for video in running.json("list")["videos"]]
+            print("Screenshots:")
+            take_pages(up["addresses"]["library"], videos[0])
             shutil.rmtree(served)
             lose(running, page, videos[1])
-            print("Screenshots:")
             take(page, videos[0], videos[1])
         finally:
             running("down", "--force", failing=True)

@@ -44,17 +44,10 @@ def config(
 ) -> None:
     """Print the effective settings and where each comes from; secrets are masked."""
     loaded = command_context(context).load()
-    entries = [entry for entry in loaded.entries() if entry.differs or not changed]
     if as_json:
-        settings: dict[str, dict[str, dict[str, object]]] = {}
-        for entry in entries:
-            key = entry.key
-            settings.setdefault(key.section, {})[key.name] = {
-                "value": entry.value, "source": entry.source, "default": key.default_text, "differs": entry.differs,
-                "allowed": key.allowed, "description": key.description, "environment": key.environment_name,
-            }  # fmt: skip
-        print_json({"home": str(loaded.settings.home), "config": str(loaded.config), "settings": settings})
+        print_json(loaded.as_json(changed=changed))
         return
+    entries = [entry for entry in loaded.entries() if entry.differs or not changed]
     console = out()
     console.print(words(f"home {loaded.settings.home}, settings {loaded.config}", "dim"), soft_wrap=True)
     made = table(("setting", {"no_wrap": True}), ("value", {"overflow": "fold"}), ("from", {"overflow": "fold"}))

@@ -10,8 +10,8 @@ from rich.text import Text
 from vidpipe.cli.output import counted, note, out, say, size, table, words
 from vidpipe.library.states import STATES
 from vidpipe.operations.services.service_definitions import TITLES
+from vidpipe.operations.status import FAILED_SOURCES
 
-FAILED_SOURCES = ("failed", "refused")
 _STYLES = {"due": "yellow", "failed": "red", "quarantined": "red"}
 
 

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from vidpipe.errors import VidpipeError
 from vidpipe.library.queries.json_encoding import to_json
 from vidpipe.library.runs import Runs
 from vidpipe.library.videos import name_of
+from vidpipe.operations.status import status_of
 from vidpipe.runner.plan import Plan
 
 _MOST_RUNS = 12
@@ -26,16 +27,14 @@ _MOST_FAILURES = 5
 #: A commit's time is set a moment before it can be read.
 _OVERLAP = timedelta(seconds=10)
 
-Gather = Callable[[OpenLibrary], dict[str, Any]]
 
-
-def watch_status(opened: OpenLibrary, seconds: float, gather: Gather, *, as_json: bool) -> None:
+def watch_status(opened: OpenLibrary, seconds: float, *, as_json: bool) -> None:
     """Show the status every `seconds` until Ctrl-C or SIGTERM.
 
     Refreshes in place on a terminal; otherwise prints one after another, as JSON Lines with `as_json`. A server that
     is unavailable is reported and waited for.
     """
-    watcher = StatusWatcher(opened, gather)
+    watcher = StatusWatcher(opened)
     console = out()
     with suppress(KeyboardInterrupt, BrokenPipeError):
         if as_json or not console.is_terminal:
@@ -54,9 +53,8 @@ def watch_status(opened: OpenLibrary, seconds: float, gather: Gather, *, as_json
 class StatusWatcher:
     """Reads the library and Dagster's queue, and compares them with the start of the watch."""
 
-    def __init__(self, opened: OpenLibrary, gather: Gather) -> None:
+    def __init__(self, opened: OpenLibrary) -> None:
         self._opened = opened
-        self._gather = gather
         self._began_at = datetime.now(UTC)
         self._began = time.monotonic()
         self._before: Mapping[str, Any] | None = None
@@ -81,7 +79,8 @@ class StatusWatcher:
         at = datetime.now(UTC)
         try:
             with self._opened.library.connection.errors_explained():
-                result = self._gather(self._refreshed())
+                opened = self._refreshed()
+                result = status_of(opened.library, opened.plan)
                 watch = {"rates": self._rates(result["videos"]), "failures": self._new_failures()}
         except VidpipeError as error:
             return {"at": at, "error": error_object(error)}

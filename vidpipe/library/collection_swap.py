@@ -16,7 +16,7 @@ from pymongo.errors import OperationFailure
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library.changes import COUNTER
-from vidpipe.library.schema import COLLECTIONS, Document
+from vidpipe.library.schema import COLLECTIONS, CREDENTIALS, Document
 
 #: `_id` of the marker in `meta`.
 MARKER = "restore"
@@ -26,14 +26,17 @@ _NO_SUCH_COLLECTION = 26
 
 
 def loading_names(names: Mapping[str, str], token: str | None = None) -> dict[str, str]:
-    """Return collection -> the name under which it is loaded.
+    """Return collection -> the name under which it is loaded; credentials are not.
 
     Args:
         names: collection -> its name in the database.
         token: Distinguishes one restore from another; None: a new one.
     """
     token = token or uuid.uuid4().hex[:8]
-    return {collection: f"{names['videos']}{_LOADED}{token}_{collection}" for collection in names}
+    return {
+        collection: name if collection in CREDENTIALS else f"{names['videos']}{_LOADED}{token}_{collection}"
+        for collection, name in names.items()
+    }
 
 
 def can_rename(database: Database[Document], names: Mapping[str, str]) -> bool:
@@ -54,7 +57,8 @@ def can_rename(database: Database[Document], names: Mapping[str, str]) -> bool:
 
 def replace(database: Database[Document], names: Mapping[str, str], loaded: Mapping[str, str]) -> None:
     """Rename the collections in `loaded` to `names`, dropping the existing ones."""
-    marker = {"state": "renaming", "loaded": dict(loaded)}
+    beside = {collection: name for collection, name in loaded.items() if name != names[collection]}
+    marker = {"state": "renaming", "loaded": beside}
     database[names["meta"]].update_one({"_id": MARKER}, {"$set": marker}, upsert=True)
     finish(database, names)
 
@@ -78,7 +82,7 @@ def begin_in_place(database: Database[Document], names: Mapping[str, str]) -> No
     meta = database[names["meta"]]
     meta.update_one({"_id": MARKER}, {"$set": {"state": "loading in place"}}, upsert=True)
     for collection in COLLECTIONS:
-        if collection != "meta":
+        if collection not in ("meta", *CREDENTIALS):
             database[names[collection]].delete_many({})
 
 

@@ -35,6 +35,9 @@ COLLECTIONS = (
     "sessions", "meta",
 )  # fmt: skip
 
+#: They belong to this server, not to what it stores: no backup contains them, and a restore leaves them as they are.
+CREDENTIALS = ("keys", "sessions")
+
 #: Most names, URLs and titles in a video's document. A site's "not available" clip has tens of thousands; the documents
 #: of its sources hold all of them.
 MOST_KEPT = 100

@@ -15,7 +15,7 @@ from pymongo import ReturnDocument, UpdateOne
 
 from vidpipe.library.retry import Retry
 from vidpipe.library.schema import MOST_LABELS, Collections, Document
-from vidpipe.library.videos import Videos, annotations_of, chunked, distinct
+from vidpipe.library.videos import Videos, annotations_of, chunked, distinct, in_order_of_addition
 from vidpipe.sources.records import USER_FIELDS, DueSource, ListedSource, SourceRecord, StoredVideo
 from vidpipe.stages.contract import IngestFacts
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Fields of a source that are copied to its video.
 _OF_VIDEOS = frozenset({"labels", "title", "priority"})
+_LABELED = dict.fromkeys(("video", "earlier_videos", "labels"), 1)
 _WRITTEN_AT_ONCE = 1000
 #: Fields of a new source.
 _NEW_SOURCE = SourceRecord(id="", url="").model_dump(
@@ -116,6 +117,40 @@ class Sources:
             found = self._videos.annotate(chunk, partial(annotations_of, self._sources, chunk))
             changes = [_ranked(video, annotations.priority) for video, annotations in found.items()]
             self._collection_of_videos.bulk_write(changes, ordered=False)
+
+    def relabel(self, videos: Iterable[str], add: Sequence[str] = (), remove: Sequence[str] = ()) -> int:
+        """Change the labels of the sources that lead to the videos, or did before, and thereby those of the videos.
+
+        Labels are added to the sources that lead to a video now, and removed in whatever case. When an edited list
+        gives a source other labels, those replace these.
+
+        Returns:
+            The number of videos with such a source.
+        """
+        changed = 0
+        for chunk in chunked(videos):
+            chosen, relabeled = set(chunk), set[str]()
+            for row in in_order_of_addition(self._sources, chunk, _LABELED):
+                relabeled |= self._retry(partial(self._relabel, row, chosen, add, remove))
+            changed += len(relabeled & chosen)
+            self._retry(partial(self.annotate, sorted(chosen | relabeled)))
+        return changed
+
+    def _relabel(self, row: Document, chosen: set[str], add: Sequence[str], remove: Sequence[str]) -> set[str]:
+        """Change the labels of one source, and return its videos if they are others now."""
+        gone = {label.casefold() for label in remove}
+        while True:
+            before = row.get("labels") or []
+            after = [label for label in before if label.casefold() not in gone]
+            known = {label.casefold() for label in after}
+            if row["video"] in chosen:
+                after += [label for label in add if label.casefold() not in known]
+            if after == before:
+                return set()
+            unchanged = {"_id": row["_id"], "labels": row.get("labels")}
+            if self._sources.update_one(unchanged, {"$set": {"labels": after[:MOST_LABELS]}}).matched_count:
+                return {video for video in (row["video"], *(row.get("earlier_videos") or ())) if video}
+            row = self._sources.find_one({"_id": row["_id"]}, _LABELED) or {**row, "labels": after}
 
     def in_state(self, *states: str) -> Iterator[SourceRecord]:
         """Yield the sources in these states, the last fetched first."""

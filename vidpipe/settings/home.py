@@ -21,7 +21,7 @@ _GITIGNORE = f"""# secrets and generated files
 {LOCAL_CONFIG_NAME}
 data/*
 !data/urls.txt
-.questions.json.lock
+.*.lock
 """
 _CONFIG_HEAD = """\
 # Settings of a vidpipe home: the folder of this file, with rules/ and data/.

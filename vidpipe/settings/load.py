@@ -71,6 +71,19 @@ class LoadedSettings:
         """Return every setting, in the order of config.ini."""
         return tuple(map(self._entry, all_keys(type(self.settings))))
 
+    def as_json(self, *, changed: bool = False) -> dict[str, Any]:
+        """Return every setting, or those that differ from their defaults, as JSON values."""
+        settings: dict[str, dict[str, dict[str, object]]] = {}
+        for entry in self.entries():
+            key = entry.key
+            if entry.differs or not changed:
+                settings.setdefault(key.section, {})[key.name] = {
+                    "value": entry.value, "source": entry.source, "default": key.default_text,
+                    "differs": entry.differs, "allowed": key.allowed, "description": key.description,
+                    "environment": key.environment_name,
+                }  # fmt: skip
+        return {"home": str(self.settings.home), "config": str(self.config), "settings": settings}
+
     def _entry(self, key: Key) -> Entry:
         text = as_text(getattr(getattr(self.settings, key.section_field), key.field))
         return Entry(key, masked(key, text), self.sources[key.dotted], text != key.default_text)
@@ -216,7 +229,7 @@ def read_ini(path: Path, name: str, *, secrets_allowed: bool, model: type[Settin
     source = Source(str(path), name)
     names = [section.__name__ for section in section_models(model).values()]
     sections = {section.lower(): section for section in names}
-    parser = _parse(path)
+    parser = parse_ini(path)
     seen: dict[str, str] = {}
     for written in parser.sections():
         section = sections.get(written.lower())
@@ -258,7 +271,8 @@ def _add(source: Source, section: str, written: str, text: str, secrets_allowed:
     source.problems.append(f"{source.place}: {problem}")
 
 
-def _parse(path: Path) -> configparser.ConfigParser:
+def parse_ini(path: Path) -> configparser.ConfigParser:
+    """Return the sections of an INI file, as written. Raises SettingsError if it cannot be read or parsed."""
     # configparser's section DEFAULT would apply to all others: it gets a name that no file contains.
     parser = configparser.ConfigParser(interpolation=None, default_section="\0")
     parser.optionxform = str  # type: ignore[assignment,method-assign]

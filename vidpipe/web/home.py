@@ -20,6 +20,7 @@ from vidpipe.runner.plan import Plan
 from vidpipe.search.engine import Engine
 from vidpipe.search.index import SearchIndex
 from vidpipe.settings import Settings
+from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME
 from vidpipe.stages.registry import build_graph
 
 log = logging.getLogger(__name__)
@@ -59,14 +60,17 @@ class WebHome:
 
     Args:
         load: Returns the settings in force.
+        config: The file that they are read from; None: config.ini of the home.
 
     Attributes:
         settings: Those of the start, which hold for the server itself.
+        config: The file that they are read from.
     """
 
-    def __init__(self, load: Callable[[], Settings]) -> None:
+    def __init__(self, load: Callable[[], Settings], config: Path | None = None) -> None:
         self._load = load
         self.settings = load()
+        self.config = config or self.settings.home / CONFIG_NAME
         self._mutex = threading.Lock()
         self._catching_up = threading.Lock()
         self._opened: OpenHome | None = None
@@ -84,7 +88,7 @@ class WebHome:
         with self._mutex:
             if self._opened is None or time.monotonic() - self._looked_at > _LOOK_S:
                 self._looked_at = time.monotonic()
-                seen = _state_of_files(self.settings)
+                seen = _state_of_files(self.settings, self.config)
                 if self._opened is None or seen != self._seen:
                     self._open(seen)
             assert self._opened is not None  # noqa: S101 - opened, or an error was raised
@@ -93,6 +97,10 @@ class WebHome:
     def reload(self) -> None:
         """Look at settings and rules with the next request."""
         self._looked_at = 0.0
+
+    def catch_up(self) -> None:
+        """Let the next search wait for the latest changes, which the user made."""
+        self._caught_up_at = 0.0
 
     def _open(self, seen: str) -> None:
         try:
@@ -138,19 +146,19 @@ class WebHome:
                 self._opened = None
 
 
-def _state_of_files(settings: Settings) -> str:
+def _state_of_files(settings: Settings, config: Path) -> str:
     """Return a hash that changes with config.ini and the files of rules and prompts."""
     digest = hashlib.sha256()
-    for path in _files(settings):
+    for path in _files(settings, config):
         with suppress(OSError):
             stat = path.stat()
             digest.update(f"{path}|{stat.st_mtime_ns}|{stat.st_size}\n".encode())
     return digest.hexdigest()
 
 
-def _files(settings: Settings) -> Iterator[Path]:
-    yield settings.home / "config.ini"
-    yield settings.home / "config.local.ini"
+def _files(settings: Settings, config: Path) -> Iterator[Path]:
+    yield config
+    yield settings.home / LOCAL_CONFIG_NAME
     rules = settings.rules
     for path in (rules.custom_tag_rules, rules.priority_keywords, rules.categories, rules.questions):
         yield settings.resolve(path)

@@ -71,7 +71,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         "description": HTTPStatus(status).phrase,
         "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}},
     }
-    for status in (400, 401, 403, 404, 405, 409, 413, 415, 416, 422, 429, 503)
+    for status in (400, 401, 403, 404, 405, 409, 412, 413, 415, 416, 422, 429, 503)
 }
 
 

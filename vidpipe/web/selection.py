@@ -1,16 +1,18 @@
-"""The query string that pages and API share: which videos, in which order, and which page of them."""
+"""Which videos a request means: in the query string that pages and API share, and in bodies that act on videos."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlencode
 
 from fastapi import Depends, Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from vidpipe.search.engine import Engine, SearchPage
 
 MAX_LIMIT = 500
+#: Most videos that a request can name.
+MAX_VIDEOS = 10_000
 #: Longest query and filter, and most filters: their cost is bounded.
 LONGEST_QUERY, _MOST_FILTERS = 2000, 50
 
@@ -91,3 +93,47 @@ def _selection(
 
 #: Parameter of endpoints and pages.
 Selected = Annotated[Selection, Depends(_selection)]
+
+
+Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+_Query = Annotated[str, StringConstraints(max_length=LONGEST_QUERY)]
+
+
+class SearchChoice(BaseModel):
+    """All videos that a search finds; every word must match.
+
+    Attributes:
+        q: Words and conditions, as `vidpipe search` takes them; empty: all videos.
+        filters: Further queries that must hold.
+    """
+
+    q: _Query = ""
+    filters: list[_Query] = Field(default=[], max_length=_MOST_FILTERS)
+
+
+class VideoChoice(BaseModel):
+    """Body of requests that act on videos: either `videos` or `selection`.
+
+    Attributes:
+        videos: The sha256 of each video.
+        selection: The videos that a search finds.
+    """
+
+    #: Whether one of them must be given.
+    choice_required: ClassVar[bool] = True
+
+    videos: list[Sha256] | None = Field(None, max_length=MAX_VIDEOS)
+    selection: SearchChoice | None = None
+
+    @model_validator(mode="after")
+    def _check_choice(self) -> Self:
+        given = (self.videos is not None) + (self.selection is not None)
+        if given > 1 or (self.choice_required and not given):
+            raise ValueError("give either videos or selection")
+        return self
+
+    def ids(self, engine: Engine) -> list[str]:
+        """Return the sha256 of each video, none twice; none if neither was given. Raises what `Engine.ids` raises."""
+        if self.selection is not None:
+            return engine.ids(self.selection.q, self.selection.filters)
+        return list(dict.fromkeys(self.videos or ()))

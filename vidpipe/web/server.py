@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args(arguments)
     try:
-        home = WebHome(lambda: load(options.home, config=options.config).settings)
+        home = WebHome(lambda: load(options.home, config=options.config).settings, options.config)
         configure_logging(home.settings)
         try:
             home.opened()

@@ -28,8 +28,8 @@ from vidpipe.stages.graph import StageGraph
 
 _LOCK = ".vidpipe-backup.lock"
 #: Before the videos: whatever refers to them. After them: what was made from them. See `collection_dump`. Without
-#: tombstones: search indexes are built anew after a restore.
-_BEFORE_VIDEOS, _AFTER_VIDEOS = ("meta", "searches", "sources"), ("answers", "lineage", "runs")
+#: tombstones: search indexes are built anew after a restore. Without credentials (see `vidpipe.library.schema`).
+_BEFORE_VIDEOS, _AFTER_VIDEOS = ("meta", "searches", "sources", "verdicts"), ("answers", "lineage", "runs")
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """Collections to and from files in mongodump's directory format: gzipped BSON, with options as extended JSON.
 
 Others may write during a backup. So whatever refers to something is read before what it must not miss, or together with
-it: sources before videos (a source that is "stored" refers to an existing video), each video with exactly the scenes
-of the generation that its document names, answers and lineage after the videos that they were made from.
+it: sources and verdicts before videos (a source that is "stored" refers to an existing video), each video with exactly
+the scenes of the generation that its document names, answers and lineage after the videos that they were made from.
 """
 
 import gzip
@@ -24,7 +24,7 @@ from pymongo.database import Database
 
 from vidpipe.library import collection_swap
 from vidpipe.library.changes import COUNTER
-from vidpipe.library.schema import Document
+from vidpipe.library.schema import CREDENTIALS, Document
 from vidpipe.library.schema_setup import LOCK
 from vidpipe.library.videos import VideoIds
 from vidpipe.operations.backups.manifest import Manifest, PartFile, ProgressMonitor, damaged_backup
@@ -151,7 +151,7 @@ def load_collections(
     ids = VideoIds()
     for name in names:
         collection = manifest.collections.get(name)
-        if name == "meta" or collection is None:
+        if name in ("meta", *CREDENTIALS) or collection is None:
             continue
         # Fast, since the final rename or marker waits until everything is replicated.
         target = database[names[name]].with_options(write_concern=WriteConcern(w=1))

@@ -31,7 +31,7 @@ from vidpipe.sources.media_store import MediaStore
 from vidpipe.sources.records import NO_FAILURE
 
 #: Collections with further documents of a video.
-_RELATED = ("scenes", "answers", "lineage")
+_RELATED = ("scenes", "answers", "lineage", "verdicts")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,117 @@
-"""The state of the library and its statistics."""
+"""The state of the library: stages, sources, servers, failures, statistics."""
 
-from fastapi import APIRouter
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from vidpipe.library.queries.json_encoding import jsonable
+from vidpipe.operations.metrics.statistics import collect_statistics, statistics_json
+from vidpipe.operations.status import failed_sources, failures, list_problems, status_of
+from vidpipe.web.access import Reader
+from vidpipe.web.home import Opened
 
 router = APIRouter(tags=["status"])
+
+#: Statistics read every video: they are this old at most.
+_STATISTICS_AGE_S = 30.0
+_SLOWEST = 10
+#: Home and span in days -> when its statistics were read, and these.
+_STATISTICS: dict[tuple[Path, float | None], tuple[float, dict[str, Any]]] = {}
+_MUTEX = threading.Lock()
+
+
+class LibraryStatus(BaseModel):
+    """The state of the library, as `vidpipe status --json`.
+
+    Attributes:
+        home: Folder of the library's settings.
+        videos: Number of videos.
+        stages: Stage -> state -> number of videos; `problem`: why the stage cannot run.
+        sources: State -> number of sources.
+        due_videos: Number of videos with a stage that is due.
+        free_bytes: Free disk space for media.
+        disks: Folder -> free bytes of its disk.
+        services: The servers that run.
+        services_down: Those that should run, and do not.
+        by_itself: Whether due videos are processed automatically.
+        waiting: What waits for a person, as sentences.
+        dagster: Address of Dagster's page on the server's machine; empty: it does not run.
+    """
+
+    home: str
+    videos: int
+    stages: dict[str, dict[str, Any]]
+    sources: dict[str, int]
+    due_videos: int
+    free_bytes: int
+    disks: dict[str, int]
+    services: list[dict[str, Any]]
+    services_down: list[dict[str, Any]]
+    by_itself: bool
+    waiting: list[str]
+    dagster: str
+
+
+class Failures(BaseModel):
+    """What failed, as `vidpipe status --failed --json`.
+
+    Attributes:
+        stages: video, name, stage, state, message, hint, attempts, next_try_at.
+        sources: url, state, message, attempts, failed_at, next_try_at; `due`: the setting that blocked it has changed.
+        lists: Problems of watched lists: where, message.
+    """
+
+    stages: list[dict[str, Any]]
+    sources: list[dict[str, Any]]
+    lists: list[dict[str, Any]]
+
+
+@router.get("/status")
+def status(opened: Opened, caller: Reader) -> LibraryStatus:
+    """Return the state of stages, sources, servers and disks, and what waits for a person."""
+    with opened.library.connection.errors_explained():
+        found = status_of(opened.library, opened.plan)
+    dagster = next((one["address"] for one in found["services"] if one["name"] == "web"), "")
+    return LibraryStatus(**jsonable(found), dagster=dagster)
+
+
+@router.get("/stats")
+def statistics(
+    opened: Opened,
+    caller: Reader,
+    days: Annotated[float | None, Query(gt=0, le=36_500, description="Only the last days; default: all time.")] = None,
+) -> dict[str, Any]:
+    """Return times of stages, hit rates, failures and growth by day, as `vidpipe stats --json`; up to 30 s old."""
+    key = (opened.settings.home, days)
+    with _MUTEX, opened.library.connection.errors_explained():  # requests at once share what one of them reads
+        made_at, found = _STATISTICS.get(key, (0.0, {}))
+        if not made_at or time.monotonic() - made_at > _STATISTICS_AGE_S:
+            since = datetime.now(UTC) - timedelta(days=days) if days is not None else None
+            found = jsonable(statistics_json(collect_statistics(opened.library, opened.plan, since, _SLOWEST)))
+            _STATISTICS.clear()
+            _STATISTICS[key] = (time.monotonic(), found)
+        return found
+
+
+@router.get("/failures")
+def list_failures(
+    opened: Opened,
+    caller: Reader,
+    *,
+    stage: Annotated[str | None, Query(max_length=100, description="Only failures of this stage.")] = None,
+    state: Annotated[Literal["failed", "quarantined"] | None, Query(description="Only these.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="Most failures of each stage and state.")] = 50,
+) -> Failures:
+    """Return what failed, why, and what to do about it."""
+    library = opened.library
+    with library.connection.errors_explained():
+        found = failures(library, opened.plan, limit)
+        stages = [one for one in found if stage in (None, one["stage"]) and state in (None, one["state"])]
+        sources = list(failed_sources(library, limit)) if stage is None else []
+        lists = list(list_problems(library, limit)) if stage is None else []
+    return Failures(stages=jsonable(stages), sources=jsonable(sources), lists=lists)

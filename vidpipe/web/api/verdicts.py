@@ -1,5 +1,233 @@
-"""Verdicts on tags."""
+"""Verdicts: whether a tag of a video is right. They are saved, and do not change the tag yet."""
 
-from fastapi import APIRouter
+import re
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from vidpipe.library.schema import Document
+from vidpipe.library.verdicts import Answer, Verdicts
+from vidpipe.library.videos import name_of
+from vidpipe.search.grammar import quoted
+from vidpipe.settings import audit
+from vidpipe.tagging.blocks import tag_key
+from vidpipe.web.access import Reader, Writer
+from vidpipe.web.api.labels import ShortText
+from vidpipe.web.home import Opened, OpenHome, Searchable
+from vidpipe.web.selection import Sha256
 
 router = APIRouter(tags=["verdicts"])
+
+_TIME = re.compile(r"\b(?:(\d{1,3}):)?(\d{1,2}):([0-5]\d)\b")
+
+
+class VerdictChange(BaseModel):
+    """A verdict to save; null removes the one there is."""
+
+    video: Sha256
+    tag: ShortText
+    verdict: Answer | None
+
+
+class VerdictSaved(VerdictChange):
+    """A verdict as it is now, and the previous one: saving that again undoes the change."""
+
+    previous: Answer | None
+
+
+class SavedVerdict(BaseModel):
+    """A verdict.
+
+    Attributes:
+        tag: As it was written.
+        by: Name of the key that it was saved with.
+        rule: The rule that had given the tag at that time; null: the video did not have it.
+        spec: Version of the rules at that time.
+    """
+
+    video: str
+    tag: str
+    verdict: Answer
+    by: str
+    at: datetime
+    rule: str | None
+    spec: str
+
+
+class VerdictPage(BaseModel):
+    """A page of verdicts; `next` is `after` of the next page."""
+
+    items: list[SavedVerdict]
+    next: str | None
+
+
+class ReviewedVideo(BaseModel):
+    """A video with the tag.
+
+    Attributes:
+        rule: The rule that gave the tag.
+        evidence: What was found.
+        times_s: The times that the evidence names.
+        poster: Address of its thumbnail.
+        verdict: What was said of the tag; null: nothing yet.
+    """
+
+    video: str
+    name: str
+    duration_s: float | None
+    rule: str
+    evidence: str
+    times_s: list[float]
+    poster: str
+    verdict: SavedVerdict | None
+
+
+class ReviewedTag(BaseModel):
+    """A tag: how many videos have it, and the verdicts on it."""
+
+    tag: str
+    videos: int
+    yes: int
+    no: int
+
+
+class ReviewPage(BaseModel):
+    """A contact sheet.
+
+    Attributes:
+        items: Videos that have the tag.
+        videos: Number of videos that have it, and how many of these were judged.
+        next: `after` of the next page; null: this is the last.
+    """
+
+    tag: str
+    items: list[ReviewedVideo]
+    videos: int
+    judged: int
+    yes: int
+    no: int
+    next: str | None
+
+
+class Review(BaseModel):
+    """Parameters of a contact sheet.
+
+    Attributes:
+        tag: The tag.
+        verdict: Only videos with this verdict; none: without one.
+        after: The `next` of the page before.
+        limit: Most items.
+    """
+
+    tag: ShortText | None = None
+    verdict: Literal["none", "yes", "no", "all"] = "none"
+    after: str = Field("", max_length=64)
+    limit: int = Field(60, ge=1, le=200)
+
+
+class VerdictQuery(BaseModel):
+    """Which verdicts are listed.
+
+    Attributes:
+        tag: Only those on this tag.
+        verdict: Only these.
+        after: The `next` of the page before.
+        limit: Most items.
+    """
+
+    tag: ShortText | None = None
+    verdict: Answer | None = None
+    after: str = Field("", max_length=2000)
+    limit: int = Field(100, ge=1, le=500)
+
+
+@router.get("/verdicts")
+def list_verdicts(opened: Opened, wanted: Annotated[VerdictQuery, Query()], caller: Reader) -> VerdictPage:
+    """Return verdicts. They are saved for a later version, which applies them; tags do not follow them yet."""
+    limit = wanted.limit
+    with opened.library.connection.errors_explained():
+        found = Verdicts(opened.library.collections).find(wanted.tag, wanted.verdict, wanted.after, limit + 1)
+        rows = list(found)
+    items = [SavedVerdict.model_validate(row) for row in rows[:limit]]
+    return VerdictPage(items=items, next=rows[limit - 1]["_id"] if len(rows) > limit else None)
+
+
+@router.put("/verdicts")
+def save_verdict(change: VerdictChange, opened: Opened, caller: Writer) -> VerdictSaved:
+    """Save whether a tag is right. The tag itself does not change yet: a later version applies verdicts."""
+    verdicts = Verdicts(opened.library.collections)
+    with opened.library.connection.errors_explained():
+        previous = verdicts.put(change.video, change.tag, change.verdict, caller.name)
+    audit("verdict", by=caller.name, **change.model_dump(), previous=previous)
+    return VerdictSaved(**change.model_dump(), previous=previous)
+
+
+@router.get("/review")
+def review(opened: Searchable, wanted: Annotated[Review, Query()], caller: Reader) -> ReviewPage:
+    """Return videos that have a tag now, with the evidence and what was said of it, in a fixed order."""
+    return page_of(opened, wanted)
+
+
+@router.get("/review/tags")
+def reviewed_tags(opened: Searchable, caller: Reader) -> list[ReviewedTag]:
+    """Return the tags of the library, the most frequent first, with the number of verdicts."""
+    return tags_of(opened)
+
+
+def tags_of(opened: OpenHome) -> list[ReviewedTag]:
+    """Return the tags of the library."""
+    with opened.library.connection.errors_explained():
+        counts = Verdicts(opened.library.collections).counts()
+    found = opened.engine.find(limit=1).facets["tag"]
+    said: dict[str, Mapping[str, int]] = {tag: counts.get(tag_key(tag), {}) for tag in found}
+    return [
+        ReviewedTag(tag=tag, videos=videos, yes=said[tag].get("yes", 0), no=said[tag].get("no", 0))
+        for tag, videos in found.items()
+    ]
+
+
+def page_of(opened: OpenHome, wanted: Review) -> ReviewPage:
+    """Return a page of a contact sheet; without a tag, it is empty."""
+    if wanted.tag is None:
+        return ReviewPage(tag="", items=[], videos=0, judged=0, yes=0, no=0, next=None)
+    ids = opened.engine.ids("", [f"tag:{quoted(wanted.tag)}"])
+    verdicts = Verdicts(opened.library.collections)
+    with opened.library.connection.errors_explained():
+        on_tag = verdicts.on_tag(wanted.tag)
+        said = {video: on_tag.get(video, "none") for video in ids}
+        shown = [video for video in ids if video > wanted.after and wanted.verdict in ("all", said[video])]
+        page = shown[: wanted.limit]
+        items = _items(opened, wanted.tag, page)
+    counts = Counter(said.values())
+    following = page[-1] if len(shown) > len(page) else None
+    return ReviewPage(
+        tag=wanted.tag, items=items, videos=len(ids), judged=len(ids) - counts["none"], yes=counts["yes"],
+        no=counts["no"], next=following,
+    )  # fmt: skip
+
+
+def _items(opened: OpenHome, tag: str, ids: list[str]) -> list[ReviewedVideo]:
+    fields = {"ingest.names": 1, "metadata.duration_s": 1, "tags": 1}
+    rows = {row["_id"]: row for row in opened.library.collections["videos"].find({"_id": {"$in": ids}}, fields)}
+    verdicts = Verdicts(opened.library.collections).of_videos(ids, tag)
+    return [_item(rows[video], tag, verdicts.get(video)) for video in ids if video in rows]
+
+
+def _item(row: Document, tag: str, verdict: Document | None) -> ReviewedVideo:
+    found: Document = next((one for one in row.get("tags") or () if tag_key(one["tag"]) == tag_key(tag)), {})
+    evidence = found.get("evidence", "")
+    return ReviewedVideo(
+        video=row["_id"], name=name_of(row), duration_s=(row.get("metadata") or {}).get("duration_s"),
+        rule=found.get("rule", ""), evidence=evidence, times_s=_times(evidence),
+        poster=f"/api/v1/videos/{row['_id']}/thumbnail",
+        verdict=SavedVerdict.model_validate(verdict) if verdict else None,
+    )  # fmt: skip
+
+
+def _times(evidence: str) -> list[float]:
+    """Return the times in a sentence such as: someone says "rocket" at 0:12 and 0:40."""
+    return [int(h or 0) * 3600.0 + int(m) * 60 + int(s) for h, m, s in _TIME.findall(evidence)]

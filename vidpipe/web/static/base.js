@@ -70,7 +70,7 @@ document.querySelector("[data-sign-out]")?.addEventListener("click", () => attem
 
 export const byId = (id) => document.getElementById(id);
 
-// Show the dialog around a form. Returns what it holds; null: it was not closed with "ok".
+// Show the dialog around a form. Returns what it holds, or null: cancelled.
 export function ask(form) {
   const dialog = form.parentElement;
   dialog.returnValue = "";
@@ -80,7 +80,7 @@ export function ask(form) {
   });
 }
 
-// Show a job's progress until it ends. Returns its events.
+// Show a job's progress; returns its events.
 export function follow(job, ended) {
   const text = element("span", { textContent: "Queued" }), bar = element("progress", { ariaLabel: "Progress" });
   const cancel = element("button", { textContent: "Cancel" }), link = element("a", { href: "/status", textContent: "Status" });

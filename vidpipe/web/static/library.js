@@ -1,8 +1,6 @@
 // The library page: after a change of its address, its parts are replaced by those that the server renders.
 import { attempt, byId } from "./base.js";
 import { clear, marked } from "./library_selection.js";
-import "./completion.js";
-import "./preview.js";
 
 const form = byId("search");
 let running;
@@ -10,18 +8,18 @@ let running;
 async function fetched(address) {
   running?.abort();
   const mine = running = new AbortController();
+  byId("items").ariaBusy = "true";
   try {
     const response = await fetch(address, { signal: mine.signal });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     if (!page.getElementById("results")) location.assign(address);  // a problem, or the sign-in page
     return page;
   } finally {
-    if (running === mine) running = null;
+    if (running === mine) byId("items").ariaBusy = running = null;
   }
 }
 
 async function show(address) {
-  byId("items").ariaBusy = "true";
   const page = await fetched(address), focused = document.activeElement;
   const part = focused.closest("#facets, #results")?.id, text = focused.textContent;
   for (const box of document.querySelectorAll("[data-facet]")) {

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import UnavailableError
+from vidpipe.library.api_keys import ApiKeys
 from vidpipe.library.connection import connect
 from vidpipe.library.library import Library
+from vidpipe.library.verdicts import Verdicts
 from vidpipe.operations.backups import manifest as manifests
 from vidpipe.operations.backups.backup import back_up
 from vidpipe.operations.backups.file_transfer import restore_home_files
@@ -32,6 +34,7 @@ def test_the_library_comes_back_under_other_names_with_its_indexes_and_nothing_i
     library: Library, target: Settings, backups: Path
 ) -> None:
     library.collections["searches"].insert_one({"_id": "changes", "query": "harbour"})
+    Verdicts(library.collections).put(sha256_of("race.mkv"), "Fast", "no", "ada")
     before = everything(library)
     library.collections["videos"].update_one(
         {"_id": sha256_of("race.mkv")}, {"$set": {"lease": {"owner": "elsewhere|1|2|x"}}}
@@ -45,6 +48,22 @@ def test_the_library_comes_back_under_other_names_with_its_indexes_and_nothing_i
         assert len(again.states.due(plan_of(again).specs)) == 0
         for name, collection in library.collections.items():
             assert again.collections[name].index_information().keys() == collection.index_information().keys()
+
+
+def test_keys_are_in_no_backup_and_survive_a_restore(library: Library, backups: Path) -> None:
+    keys = ApiKeys(library.collections)
+    key, secret = keys.create("reader", "read")
+    session = keys.sign_in(key)
+    folder = backed_up(library, backups).path
+    assert not [path for path in folder.rglob("*") if "keys" in path.name or "sessions" in path.name]
+    done = restored(library.settings, backups, replace=True)
+    assert not {"keys", "sessions"} & done.replaced.keys()
+    with Library.open(library.settings, GRAPH) as again:
+        assert ApiKeys(again.collections).of_secret(secret) is not None
+        assert ApiKeys(again.collections).of_session(session) is not None
+        assert again.collections["keys"].count_documents({}) == 1
+        left = again.connection.database.list_collection_names()
+        assert not [name for name in left if "_restore_" in name]
 
 
 def test_mongorestore_could_read_it(library: Library, backups: Path) -> None:
