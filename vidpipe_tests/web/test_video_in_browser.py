@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,14 +17,23 @@ pytestmark = pytest.mark.soak
 
 
 def time_of(page: Page) -> float:
-    return float(page.evaluate("document.querySelector('video').currentTime"))
+    return float(page.locator("video").evaluate("video => video.currentTime"))
+
+
+def eventually(page: Page, condition: Callable[[float], bool]) -> None:
+    """Wait until the video is at a time that fulfils `condition`."""
+    for _ in range(100):
+        if condition(time_of(page)):
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(f"the video is at {time_of(page)} s")
 
 
 def test_a_browser_plays_from_the_hit_and_is_steered_by_keys(page: Page, small_library: SmallLibrary) -> None:
     page.goto(f"/videos/{small_library.videos[CUTS]}?t=1.5")
-    page.wait_for_function("document.querySelector('video').currentTime >= 1.5")
+    eventually(page, lambda time_s: time_s >= 1.5)
     page.keyboard.press("k")
-    page.wait_for_function("document.querySelector('video').currentTime > 1.7")
+    eventually(page, lambda time_s: time_s > 1.7)
     page.keyboard.press("k")
     page.wait_for_url(re.compile(r"t=[12]\.\d"))
     page.keyboard.press("[")
@@ -31,11 +41,11 @@ def test_a_browser_plays_from_the_hit_and_is_steered_by_keys(page: Page, small_l
     page.locator(".strip [aria-current]").wait_for()
     before = time_of(page)
     page.keyboard.press(".")
-    page.wait_for_function(f"document.querySelector('video').currentTime > {before}")
+    eventually(page, lambda time_s: time_s > before)
     slider = page.get_by_role("slider", name="Timeline")
     slider.focus()
     page.keyboard.press("Home")
-    page.wait_for_function("document.querySelector('video').currentTime === 0")
+    eventually(page, lambda time_s: time_s == 0)
     assert (slider.get_attribute("aria-valuetext") or "").startswith("0:00 of 0:0")
     page.keyboard.press("?")
     assert page.get_by_role("heading", name="Keyboard shortcuts").is_visible()
