@@ -33,7 +33,7 @@ function seek(time, scene) {
   showPosition();
 }
 
-// Scenes and lines follow playback until the user scrolls them.
+// Lists follow playback until the user scrolls them.
 const lists = [...root.querySelectorAll(".strip, .lines, .scene-texts ol")];
 const scenes = [...root.querySelectorAll(".strip > li")];
 const sceneAt = (time) => scenes.findLastIndex((item) => item.dataset.start <= time + 0.02);
@@ -85,7 +85,7 @@ function loaded() {
 }
 video.onloadedmetadata = loaded;
 video.ontimeupdate = video.onseeked = showPosition;
-video.onpause = () => remember("t", video.currentTime.toFixed(2));
+video.onpause = () => video.seeking || remember("t", position().toFixed(2));
 
 // Playback: the file itself, or a copy that browsers can play.
 const cover = find(".cover");
