@@ -58,6 +58,10 @@ class Verdicts:
         rules = (one["rule"] for one in found.get("tags") or () if tag_key(one["tag"]) == key)
         return next(rules, None), found["stages"]["tags"].get("spec", "")
 
+    def of_video(self, video: str) -> dict[str, Answer]:
+        """Return tag key -> yes or no, of all verdicts on a video."""
+        return {row["tag_key"]: row["verdict"] for row in self._verdicts.find({"video": video})}
+
     def on_tag(self, tag: str) -> dict[str, Answer]:
         """Return video -> yes or no, of all verdicts on a tag."""
         rows = self._verdicts.find({"tag_key": tag_key(tag)}, {"video": 1, "verdict": 1})

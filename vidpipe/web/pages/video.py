@@ -13,7 +13,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from vidpipe.library.library import Library
-from vidpipe.library.queries.show import answers_of, view
+from vidpipe.library.queries.show import answers_of, said, view
+from vidpipe.library.verdicts import Verdicts
 from vidpipe.search.analysis import language_of
 from vidpipe.search.grammar import quoted
 from vidpipe.search.matching import Matcher
@@ -25,7 +26,7 @@ from vidpipe.web.access import Reader
 from vidpipe.web.api.videos import Sha256
 from vidpipe.web.home import Opened
 from vidpipe.web.pages.rendering import dagster_page, render
-from vidpipe.web.pages.video_timeline import lanes, speech, written
+from vidpipe.web.pages.video_timeline import lanes, lines
 
 router = APIRouter()
 
@@ -52,17 +53,18 @@ def video(
     def matches(text: str, language: str) -> bool:
         return any(wanted for _, wanted in parts(text, language))
 
-    said, shown = speech(found), written(found)
+    spoken, shown = lines(said(found)), lines((found["screen_text"] or {}).get("entries") or ())
     if t is None:
         t = next((one["start_s"] for one in found["scenes"] if one["index"] == scene), 0.0)
     duration_s = (found["metadata"] or {}).get("duration_s") or 0.0
     with library.connection.errors_explained():
         return render(
             request, "video.html", found=found, video=found["video"], q=q, start_s=t, duration_s=duration_s,
-            said=said, shown=shown, lanes=lanes(found, said, shown, matches), parts=parts,
+            said=spoken, shown=shown, lanes=lanes(found, spoken, shown, matches), parts=parts,
             timed=functools.partial(_timed, end_s=duration_s), clock=clock_time, language_name=language_name,
-            tag_key=tag_key, quoted=quoted, verdicts=_verdicts(library, sha256), dagster=dagster_page(opened.settings),
-            rule_versions=_rule_versions(library, sha256), **_answers(library, sha256),
+            tag_key=tag_key, quoted=quoted, verdicts=Verdicts(library.collections).of_video(sha256),
+            rule_versions=_rule_versions(library, sha256), dagster=dagster_page(opened.settings),
+            **_answers(library, sha256),
         )  # fmt: skip
 
 
@@ -71,12 +73,6 @@ def _timed(text: str, end_s: float) -> Iterator[tuple[str, float | None]]:
     for number, part in enumerate(_CLOCK.split(text)):
         time_s = sum(float(one) * 60**place for place, one in enumerate(reversed(part.split(":")))) if number % 2 else 0
         yield part, time_s if number % 2 and time_s <= end_s else None
-
-
-def _verdicts(library: Library, sha256: str) -> dict[str, str]:
-    """Return tag key -> what a person said of the tag."""
-    rows = library.collections["verdicts"].find({"video": sha256})
-    return {row["tag_key"]: row.get("verdict", "") for row in rows}
 
 
 def _rule_versions(library: Library, sha256: str) -> dict[str, str]:

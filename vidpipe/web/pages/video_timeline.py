@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from vidpipe.library.queries.show import said
 from vidpipe.stages.sentiment import mean_score
 from vidpipe.text.messages import clock_time
 
@@ -39,17 +38,8 @@ class Lane(NamedTuple):
     spans: Sequence[tuple[Any, ...]]
 
 
-def speech(found: Mapping[str, Any]) -> list[Line]:
-    """Return what is said."""
-    return _lines(said(found))
-
-
-def written(found: Mapping[str, Any]) -> list[Line]:
-    """Return what is written on screen."""
-    return _lines((found["screen_text"] or {}).get("entries") or ())
-
-
-def _lines(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
+def lines(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
+    """Return segments of speech, cues of subtitles or texts on screen as lines."""
     return [Line(row["start_s"], row["end_s"], row["text"], row.get("language") or "") for row in rows]
 
 
@@ -66,7 +56,8 @@ def lanes(
     """
     scenes = [Line(scene["start_s"], scene["end_s"], scene["description"] or "") for scene in found["scenes"]]
     objects = found["objects"] or {}
-    common = sorted(objects.get("labels") or (), key=lambda label: -label["share"])[:_MOST_LABELS]
+    labels = objects.get("labels") or ()
+    common = sorted(labels, key=lambda label: (not label["certain"], -label["share"]))[:_MOST_LABELS]
     things = [Lane("objects", one["label"], _seen(found, objects, partial(_certainty, one["label"]))) for one in common]
     named = [Line(start_s, end_s, lane.name, "en") for lane in things for start_s, end_s, _ in lane.spans]
     hits = [line for line in (*spoken, *shown, *scenes, *named) if matches(line.text, line.language)]

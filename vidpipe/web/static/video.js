@@ -33,7 +33,7 @@ function seek(time, scene) {
   showPosition();
 }
 
-// Scenes and lines follow playback until the user scrolls them.
+// Lists follow playback until the user scrolls them.
 const lists = [...root.querySelectorAll(".strip, .lines, .scene-texts ol")];
 const scenes = [...root.querySelectorAll(".strip > li")];
 const sceneAt = (time) => scenes.findLastIndex((item) => item.dataset.start <= time + 0.02);
@@ -85,7 +85,7 @@ function loaded() {
 }
 video.onloadedmetadata = loaded;
 video.ontimeupdate = video.onseeked = showPosition;
-video.onpause = () => remember("t", video.currentTime.toFixed(2));
+video.onpause = () => video.seeking || remember("t", position().toFixed(2));
 
 // Playback: the file itself, or a copy that browsers can play.
 const cover = find(".cover");
@@ -105,6 +105,7 @@ function usePlayback({ playable, reason, url, proxy: { state, progress, error } 
     wanted = position();
     video.src = url;
   } else {
+    wanted = position();
     video.removeAttribute("src");
     video.load();
     offerCopy(error || reason, state === "making");
@@ -134,10 +135,10 @@ function toggle() {
   else if (video.paused) play();
   else video.pause();
 }
-const [back, forward] = [-5, 5].map((by) => () => seek(position() + by));
+const by = (seconds) => () => seek(position() + seconds);
 const showKeys = () => find("#keys").showModal();
 const keys = {
-  " ": toggle, k: toggle, j: back, l: forward, ArrowLeft: back, ArrowRight: forward, "?": showKeys,
+  " ": toggle, k: toggle, j: by(-5), l: by(5), ArrowLeft: by(-5), ArrowRight: by(5), "?": showKeys,
   ",": () => step(-1), ".": () => step(1), "[": () => toScene(-1), "]": () => toScene(1),
 };
 document.addEventListener("keydown", (event) => {

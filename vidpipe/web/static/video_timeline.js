@@ -1,4 +1,4 @@
-// The timeline of a video: a lane for each kind of thing, and a slider over all of them.
+// The timeline: a lane for each kind of thing, and a slider over all of them.
 import { api, clock, element } from "./base.js";
 
 function styled(className, style) {
@@ -14,7 +14,7 @@ function showTile(tile, { url, columns, rows, width, height, times_s: times }, t
   Object.assign(tile.style, {
     backgroundImage: `url("${encodeURI(url)}")`, backgroundSize: `${columns * 100}% ${rows * 100}%`,
     backgroundPosition: `${share(index % columns, columns)} ${share(Math.floor(index / columns), rows)}`,
-    aspectRatio: `${width} / ${height}`,
+    aspectRatio: width / height, width: `min(100%, ${(8 * width) / height}rem)`,
   });
 }
 
