@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
-from fastapi.responses import FileResponse, Response
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
 from pydantic import BaseModel
 
 from vidpipe.errors import MediaError
@@ -17,12 +17,13 @@ from vidpipe.operations.kept_home import OpenHome
 from vidpipe.operations.proxies import ProxyState
 from vidpipe.stages.results import Metadata, Scenes
 from vidpipe.web.access import Reader
+from vidpipe.web.api.media import file_response
+from vidpipe.web.api.videos import Sha256
 from vidpipe.web.home import Opened, web_home
 from vidpipe.web.problems import RequestError
 
 router = APIRouter(tags=["media"])
 
-Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the video.")]
 Version = Annotated[str, Query(alias="v", max_length=64, description="Version, with which the answer never changes.")]
 _FIELDS = ("ingest", "raw_video", "metadata", "scenes")
 
@@ -118,7 +119,8 @@ def proxy(request: Request, opened: Opened, sha256: Sha256, caller: Reader) -> R
     if path is None:
         _stored(opened, sha256)
         raise RequestError(404, "The video has no playable copy yet.", "POST to the same address makes it.")
-    return FileResponse(path, media_type="video/mp4", headers={"Cache-Control": "private, no-cache"})
+    headers = {"ETag": f'"{path.stat().st_mtime_ns}"', "Cache-Control": "private, no-cache"}
+    return file_response(request, path, "video/mp4", headers)
 
 
 def _storyboard(opened: OpenHome, sha256: str) -> tuple[FramePack, Storyboard, str, float]:
@@ -154,9 +156,9 @@ def storyboard(opened: Opened, sha256: Sha256, caller: Reader) -> StoryboardView
 def storyboard_picture(request: Request, opened: Opened, sha256: Sha256, caller: Reader, v: Version = "") -> Response:
     """Return the JPEG of a video's storyboard, which the first request makes."""
     pack, board, version, _ = _storyboard(opened, sha256)
-    headers, answer = _cached(request, version, v)
+    headers, _ = _cached(request, version, v)
     try:
-        return answer or FileResponse(sprite(pack, board), media_type="image/jpeg", headers=headers)
+        return file_response(request, sprite(pack, board), "image/jpeg", headers)
     except OSError:
         raise RequestError(
             404, "The storyboard cannot be stored.", "The disk may be full, or the frames deleted."
