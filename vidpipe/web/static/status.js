@@ -71,7 +71,7 @@ async function showFailures() {
   const all = [
     ...found.stages.map((one) => [one, link(`/videos/${one.video}`, one.name), ` ${one.stage}: ${one.state}, attempts: ${one.attempts}`]),
     ...found.sources.map((one) => [one, `${one.url}: ${one.state}`]), ...found.lists.map((one) => [one, one.where])];
-  show("failures", found, () => all.length ? all.map((one) => item(...one)) : ["Nothing failed."]);
+  show("failures", found, () => all.map((one) => item(...one)));
 }
 
 function plot(title, rows) {
