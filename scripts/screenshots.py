@@ -181,8 +181,8 @@ def take(page: str, good: str, failed: str) -> None:
                 tab.keyboard.press("Alt+e")  # opens the groups
                 tab.wait_for_timeout(4000)
             if name == "partition":
-                tab.get_by_text("[Show Markdown]").click()
-                tab.wait_for_timeout(2000)
+                tab.locator("img[src*='/thumbnail']").wait_for(timeout=60_000)
+                tab.wait_for_timeout(1000)
             tab.screenshot(path=OUT / f"{name}.png")
             print(f"  {(OUT / name).relative_to(ROOT)}.png")
         chromium.close()
@@ -195,7 +195,7 @@ def main() -> int:
         served = Path(folder) / "site"
         shutil.copytree(SAMPLES, served)
         (served / BROKEN).write_text("not a video")
-        for clip in (ROOT / "data" / "samples").glob("*.m*"):
+        for clip in (ROOT / "data" / "samples").glob("*.m[kop]*"):
             shutil.copy(clip, served)
         handler = functools.partial(QuietHandler, directory=str(served))
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
