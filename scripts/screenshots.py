@@ -42,7 +42,7 @@ _ADDED = ("fast-cuts.mp4", "night-watch.mp4", BROKEN)
 
 #: Of the library page: name, path ({video} is that of the clip), and what differs from light colors on a desktop.
 PAGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("add", "/add", {"viewport": {"width": 1100, "height": 860}}),
+    ("add", "/add", {"viewport": {"width": 1100, "height": 900}}),
     ("library", "/", {}),
     ("library-phone", "/", _PHONE),
     ("video", "/videos/{video}?t=4.2", {"viewport": {"width": 1400, "height": 1340}}),
@@ -127,6 +127,7 @@ def prepare(tab: Page, name: str, site: str) -> None:
         tab.get_by_role("button", name="Add", exact=True).click()
         tab.locator("#items a").first.wait_for(timeout=120_000)
         tab.locator("#items .failed").first.wait_for(timeout=120_000)
+        tab.locator("#items progress[value]:not([value='0'])").first.wait_for(timeout=120_000)
     elif name == "video":
         tab.locator(".explain summary").first.click()
         tab.locator(".explain li").first.wait_for()

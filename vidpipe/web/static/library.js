@@ -59,15 +59,14 @@ function watch() {
 }
 
 // Finds values of this search, else of all videos.
-byId("facets").oninput = async ({ target: { value, parentElement: { dataset: { facet }, lastElementChild: list } } }) => {
+byId("facets").oninput = async ({ target, target: { value, parentElement: { dataset: { facet }, lastElementChild: list } } }) => {
   for (const one of list.querySelectorAll(".found")) one.remove();
   for (const one of list.children) one.hidden = !one.textContent.toLowerCase().includes(value.toLowerCase());
   if (!value || list.querySelector("li:not([hidden])")) return;
   const q = `${facet}:"${value}`, { items } = await api("GET", `/complete?${new URLSearchParams({ q, limit: 8 })}`);
-  list.append(...items.map(({ text, count }) => {
-    const address = new URL(location);
-    address.searchParams.append("filter", text);
-    const name = text.slice(facet.length + 1).replace(/^"|"$/g, "");
+  if (target.value === value) list.append(...items.map(({ text, count }) => {
+    const [, name] = /:"?(.*?)"?$/.exec(text), address = new URL(location);
+    address.searchParams.append("filter", `${facet}:"${name}"`);
     return element("li", { className: "found" }, element("a", { href: address },
       element("span", { textContent: name }), element("span", { className: "count", textContent: count })));
   }));
