@@ -18,9 +18,9 @@ from vidpipe.operations.proxies import ProxyState
 from vidpipe.stages.results import Metadata, Scenes
 from vidpipe.web.access import Reader
 from vidpipe.web.api.media import file_response
-from vidpipe.web.api.videos import Sha256
-from vidpipe.web.home import Opened, web_home
+from vidpipe.web.home import Home, Opened
 from vidpipe.web.problems import RequestError
+from vidpipe.web.selection import Sha256
 
 router = APIRouter(tags=["media"])
 
@@ -73,8 +73,7 @@ class StoryboardView(BaseModel):
 def _stored(opened: OpenHome, sha256: str) -> tuple[dict[str, Any], Metadata | None, Scenes | None]:
     """Return a video's document, and its typed results of the stages metadata and scenes."""
     library = opened.library
-    with library.connection.errors_explained():
-        row = library.collections["videos"].find_one({"_id": sha256}, dict.fromkeys(_FIELDS, 1))
+    row = library.collections["videos"].find_one({"_id": sha256}, dict.fromkeys(_FIELDS, 1))
     if row is None:
         raise NoSuchVideo(f"No video has the SHA-256 {sha256}.", "`GET /api/v1/videos` lists all.")
     metadata, scenes = (read_result(library.graph, name, row) for name in ("metadata", "scenes"))
@@ -94,28 +93,28 @@ def _playability(opened: OpenHome, sha256: str) -> Playability:
 
 
 @router.get("/videos/{sha256}/playback")
-def playback(request: Request, opened: Opened, sha256: Sha256, caller: Reader) -> Playback:
+def playback(home: Home, opened: Opened, sha256: Sha256, caller: Reader) -> Playback:
     """Return whether browsers play a video, what to play, and the state of its proxy."""
     found = _playability(opened, sha256)
     url = f"/api/v1/videos/{sha256}/{'media' if found.playable else 'proxy'}"
-    state = web_home(request).proxies.state(opened.settings, sha256)
+    state = home.proxies.state(opened.settings, sha256)
     return Playback(playable=found.playable, reason=found.reason, url=url, proxy=state)
 
 
 @router.post("/videos/{sha256}/proxy", status_code=202)
-def make_proxy(request: Request, opened: Opened, sha256: Sha256, caller: Reader) -> ProxyState:
+def make_proxy(home: Home, opened: Opened, sha256: Sha256, caller: Reader) -> ProxyState:
     """Have a playable copy of a video made in the background, also if it failed before.
 
     The copy is H.264 and AAC in MP4 with at most 1280x720 pixels, and its times are those of the library.
     """
     _stored(opened, sha256)
-    return web_home(request).proxies.request(opened.settings, sha256)
+    return home.proxies.request(opened.settings, sha256)
 
 
 @router.get("/videos/{sha256}/proxy", response_class=Response, responses=_sends("video/mp4"))
-def proxy(request: Request, opened: Opened, sha256: Sha256, caller: Reader) -> Response:
+def proxy(request: Request, home: Home, opened: Opened, sha256: Sha256, caller: Reader) -> Response:
     """Return the playable copy of a video; ranges of bytes are supported."""
-    path = web_home(request).proxies.played(opened.settings, sha256)
+    path = home.proxies.played(opened.settings, sha256)
     if path is None:
         _stored(opened, sha256)
         raise RequestError(404, "The video has no playable copy yet.", "POST to the same address makes it.")

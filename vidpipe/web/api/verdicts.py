@@ -149,9 +149,8 @@ class VerdictQuery(BaseModel):
 def list_verdicts(opened: Opened, wanted: Annotated[VerdictQuery, Query()], caller: Reader) -> VerdictPage:
     """Return verdicts. They are saved for a later version, which applies them; tags do not follow them yet."""
     limit = wanted.limit
-    with opened.library.connection.errors_explained():
-        found = Verdicts(opened.library.collections).find(wanted.tag, wanted.verdict, wanted.after, limit + 1)
-        rows = list(found)
+    found = Verdicts(opened.library.collections).find(wanted.tag, wanted.verdict, wanted.after, limit + 1)
+    rows = list(found)
     items = [SavedVerdict.model_validate(row) for row in rows[:limit]]
     return VerdictPage(items=items, next=rows[limit - 1]["_id"] if len(rows) > limit else None)
 
@@ -160,8 +159,7 @@ def list_verdicts(opened: Opened, wanted: Annotated[VerdictQuery, Query()], call
 def save_verdict(change: VerdictChange, opened: Opened, caller: Writer) -> VerdictSaved:
     """Save whether a tag is right. The tag itself does not change yet: a later version applies verdicts."""
     verdicts = Verdicts(opened.library.collections)
-    with opened.library.connection.errors_explained():
-        previous = verdicts.put(change.video, change.tag, change.verdict, caller.name)
+    previous = verdicts.put(change.video, change.tag, change.verdict, caller.name)
     audit("verdict", by=caller.name, **change.model_dump(), previous=previous)
     return VerdictSaved(**change.model_dump(), previous=previous)
 
@@ -172,14 +170,13 @@ def review(opened: Searchable, wanted: Annotated[Review, Query()], caller: Reade
     if wanted.tag is None:
         return ReviewPage(tag="", items=[], videos=0, judged=0, yes=0, no=0, next=None)
     ids = opened.engine.ids("", [f"tag:{quoted(wanted.tag)}"])
-    with opened.library.connection.errors_explained():
-        on_tag = Verdicts(opened.library.collections).on_tag(wanted.tag)
-        said = {video: on_tag.get(video, "none") for video in ids}
-        shown = [video for video in ids if video > wanted.after and wanted.verdict in ("all", said[video])]
-        page = shown[: wanted.limit]
-        fields = {"ingest.names": 1, "metadata.duration_s": 1, "tags": 1}
-        found = opened.library.collections["videos"].find({"_id": {"$in": page}}, fields).sort("_id", 1)
-        items = [_item(row, wanted.tag, on_tag.get(row["_id"])) for row in found]
+    on_tag = Verdicts(opened.library.collections).on_tag(wanted.tag)
+    said = {video: on_tag.get(video, "none") for video in ids}
+    shown = [video for video in ids if video > wanted.after and wanted.verdict in ("all", said[video])]
+    page = shown[: wanted.limit]
+    fields = {"ingest.names": 1, "metadata.duration_s": 1, "tags": 1}
+    found = opened.library.collections["videos"].find({"_id": {"$in": page}}, fields).sort("_id", 1)
+    items = [_item(row, wanted.tag, on_tag.get(row["_id"])) for row in found]
     counts = Counter(said.values())
     following = page[-1] if len(shown) > len(page) else None
     return ReviewPage(
@@ -191,8 +188,7 @@ def review(opened: Searchable, wanted: Annotated[Review, Query()], caller: Reade
 @router.get("/review/tags")
 def reviewed_tags(opened: Searchable, caller: Reader) -> list[ReviewedTag]:
     """Return the tags of the library, the most frequent first, with the number of verdicts."""
-    with opened.library.connection.errors_explained():
-        counts = Verdicts(opened.library.collections).counts()
+    counts = Verdicts(opened.library.collections).counts()
     found = opened.engine.find(limit=1).facets["tag"]
     said: dict[str, Mapping[str, int]] = {tag: counts.get(tag_key(tag), {}) for tag in found}
     return [

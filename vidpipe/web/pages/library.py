@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
-from vidpipe.errors import SettingsError, VidpipeError
+from vidpipe.errors import VidpipeError
 from vidpipe.library.states import STATES
 from vidpipe.search.grammar import quoted
 from vidpipe.text.messages import clock_time
@@ -19,13 +19,14 @@ from vidpipe.web.access import Reader
 from vidpipe.web.api.videos import SearchResults, TextMatch, VideoSummary, page_of
 from vidpipe.web.home import Searchable
 from vidpipe.web.pages.rendering import dagster_page, render
+from vidpipe.web.problems import http_status
 from vidpipe.web.selection import Selected, Selection
 
 router = APIRouter()
 
 View = Literal["grid", "list"]
 #: Videos that a page adds to those before.
-_PAGE: int = Selection.model_fields["limit"].default
+_PAGE = Selection.limit
 #: Facets in the order in which people narrow down; the others follow.
 _FIRST_FACETS = ("category", "tag", "label")
 #: Matches shown of a video, and characters before the first highlight of one.
@@ -73,7 +74,7 @@ def library(
     try:
         found = page_of(opened, selected)
     except VidpipeError as raised:
-        error, status = raised, 400 if raised.exit_code == SettingsError.exit_code else 503
+        error, status = raised, http_status(raised)
         found = SearchResults(items=[], facets={}, total=0, next=None, matched="all", did_you_mean=None, notes=[])
     names = [*_FIRST_FACETS, *(name for name in opened.index.fields.facets if name not in _FIRST_FACETS)]
     return render(
