@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
@@ -17,14 +17,13 @@ from vidpipe.operations.kept_home import OpenHome
 from vidpipe.operations.proxies import ProxyState
 from vidpipe.stages.results import Metadata, Scenes
 from vidpipe.web.access import Reader
-from vidpipe.web.api.media import file_response
+from vidpipe.web.api.media import Version, cached, file_response
 from vidpipe.web.home import Home, Opened
 from vidpipe.web.problems import RequestError
 from vidpipe.web.selection import Sha256
 
 router = APIRouter(tags=["media"])
 
-Version = Annotated[str, Query(alias="v", max_length=64, description="Version, with which the answer never changes.")]
 _FIELDS = ("ingest", "raw_video", "metadata", "scenes")
 
 
@@ -118,8 +117,7 @@ def proxy(request: Request, home: Home, opened: Opened, sha256: Sha256, caller: 
     if path is None:
         _stored(opened, sha256)
         raise RequestError(404, "The video has no playable copy yet.", "POST to the same address makes it.")
-    headers = {"ETag": f'"{path.stat().st_mtime_ns}"', "Cache-Control": "private, no-cache"}
-    return file_response(request, path, "video/mp4", headers)
+    return file_response(request, path, "video/mp4", str(path.stat().st_mtime_ns))
 
 
 def _storyboard(opened: OpenHome, sha256: str) -> tuple[FramePack, Storyboard, str, float]:
@@ -133,14 +131,6 @@ def _storyboard(opened: OpenHome, sha256: str) -> tuple[FramePack, Storyboard, s
     return pack, layout(pack, *size), scenes.pack.version, scenes.duration_s
 
 
-def _cached(request: Request, version: str, requested: str) -> tuple[dict[str, str], Response | None]:
-    """Return the headers of an answer that changes only with `version`; and the answer, if the client has it."""
-    forever = "private, max-age=31536000, immutable"
-    headers = {"ETag": f'"{version}"', "Cache-Control": forever if requested == version else "private, no-cache"}
-    known = headers["ETag"] in request.headers.get("if-none-match", "")
-    return headers, Response(status_code=304, headers=headers) if known else None
-
-
 @router.get("/videos/{sha256}/storyboard")
 def storyboard(opened: Opened, sha256: Sha256, caller: Reader) -> StoryboardView:
     """Return the layout of a video's storyboard."""
@@ -152,21 +142,19 @@ def storyboard(opened: Opened, sha256: Sha256, caller: Reader) -> StoryboardView
 
 
 @router.get("/videos/{sha256}/storyboard.jpg", response_class=Response, responses=_sends("image/jpeg"))
-def storyboard_picture(request: Request, opened: Opened, sha256: Sha256, caller: Reader, v: Version = "") -> Response:
+def storyboard_picture(request: Request, opened: Opened, sha256: Sha256, caller: Reader, v: Version = None) -> Response:
     """Return the JPEG of a video's storyboard, which the first request makes."""
     pack, board, version, _ = _storyboard(opened, sha256)
-    headers, _ = _cached(request, version, v)
     try:
-        return file_response(request, sprite(pack, board), "image/jpeg", headers)
+        return file_response(request, sprite(pack, board), "image/jpeg", version, forever=v == version)
     except OSError:
-        raise RequestError(
-            404, "The storyboard cannot be stored.", "The disk may be full, or the frames deleted."
-        ) from None
+        hint = "The disk may be full, or the frames deleted."
+        raise RequestError(404, "The storyboard cannot be stored.", hint) from None
 
 
 @router.get("/videos/{sha256}/storyboard.vtt", response_class=Response, responses=_sends("text/vtt"))
-def storyboard_times(request: Request, opened: Opened, sha256: Sha256, caller: Reader, v: Version = "") -> Response:
+def storyboard_times(request: Request, opened: Opened, sha256: Sha256, caller: Reader, v: Version = None) -> Response:
     """Return as WebVTT which part of the storyboard shows which time."""
     _, board, version, duration_s = _storyboard(opened, sha256)
-    headers, answer = _cached(request, version, v)
+    headers, answer = cached(request, version, forever=v == version)
     return answer or Response(board.webvtt(duration_s), media_type="text/vtt", headers=headers)

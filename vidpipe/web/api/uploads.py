@@ -167,9 +167,13 @@ async def append(
                     if file.tell() + len(block) > found.length:
                         raise RequestError(413, "The file is longer than its Upload-Length.", "Start again.")
                     await to_thread.run_sync(file.write, block)
+        arrived = found.offset
     except Timeout:
         raise RequestError(423, "Another request appends to this upload.", "Try again in a second.") from None
-    arrived = found.offset
+    except FileNotFoundError:
+        raise RequestError(404, "The upload was deleted meanwhile.", "Start it again.") from None
+    except OSError as error:
+        raise RequestError(507, f"The bytes cannot be stored: {error.strerror}.", "Free space, then resume.") from None
     if arrived == found.length and (content := await to_thread.run_sync(sniff, found.file)):
         shutil.rmtree(found.folder, ignore_errors=True)
         raise RequestError(415, f"{found.name} is {content.name}, not a video.", "Choose a video file.")
