@@ -32,7 +32,7 @@ class ApiKey:
         name: What it is for.
         scope: What it allows.
         created_at: When it was made.
-        expires_at: When it ends to be valid; None: never.
+        expires_at: When it stops being valid; None: never.
         last_used: Roughly when it was used last; None: never.
     """
 

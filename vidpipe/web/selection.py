@@ -15,7 +15,7 @@ MAX_VIDEOS = 10_000
 #: Longest query and filter, and most filters: their cost is bounded.
 LONGEST_QUERY, _MOST_FILTERS = 2000, 50
 
-
+#: SHA-256 of a video, in paths and bodies.
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 _Query = Annotated[str, StringConstraints(max_length=LONGEST_QUERY)]
 #: Parameters of endpoints that answer in pages.
@@ -41,11 +41,11 @@ class Selection:
     limit: Limit = 50
     after: After = None
 
-    def find(self, engine: Engine, *, facets: bool = True) -> SearchPage:
+    def find(self, engine: Engine) -> SearchPage:
         """Return the page. Raises what `Engine.find` raises."""
         return engine.find(
             self.q, self.filters, meaning=self.meaning, order=self.order, limit=self.limit, after=self.after or None,
-            moments=self.moments, facets=facets,
+            moments=self.moments,
         )  # fmt: skip
 
     def query_string(self, **changes: object) -> str:

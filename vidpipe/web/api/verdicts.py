@@ -100,7 +100,8 @@ class ReviewPage(BaseModel):
 
     Attributes:
         items: Videos that have the tag.
-        videos: Number of videos that have it, and how many of these were judged.
+        videos: Number of videos that have it.
+        judged: Number of these with a verdict: `yes` and `no` together.
         next: `after` of the next page; null: this is the last.
     """
 
