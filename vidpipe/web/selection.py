@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlencode
 
-from fastapi import Depends, Query
+from fastapi import Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from vidpipe.search.engine import Engine, SearchPage
@@ -95,7 +95,8 @@ def _selection(
 Selected = Annotated[Selection, Depends(_selection)]
 
 
-Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+#: Path parameter of endpoints, and field of bodies.
+Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the video, 64 hex digits.")]
 _Query = Annotated[str, StringConstraints(max_length=LONGEST_QUERY)]
 
 

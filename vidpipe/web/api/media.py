@@ -16,9 +16,9 @@ from vidpipe.operations.kept_home import OpenHome
 from vidpipe.stages.contract import INGEST
 from vidpipe.text.webvtt import webvtt
 from vidpipe.web.access import Reader
-from vidpipe.web.api.videos import Sha256
 from vidpipe.web.home import Opened
 from vidpipe.web.problems import RequestError
+from vidpipe.web.selection import Sha256
 
 router = APIRouter(tags=["media"])
 

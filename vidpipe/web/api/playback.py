@@ -18,9 +18,9 @@ from vidpipe.operations.proxies import ProxyState
 from vidpipe.stages.results import Metadata, Scenes
 from vidpipe.web.access import Reader
 from vidpipe.web.api.media import file_response
-from vidpipe.web.api.videos import Sha256
 from vidpipe.web.home import Opened, web_home
 from vidpipe.web.problems import RequestError
+from vidpipe.web.selection import Sha256
 
 router = APIRouter(tags=["media"])
 

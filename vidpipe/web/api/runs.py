@@ -8,7 +8,7 @@ from contextlib import closing
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
@@ -20,7 +20,7 @@ from vidpipe.runner.request import RunRequest
 from vidpipe.web.access import Reader, Writer
 from vidpipe.web.home import Searchable
 from vidpipe.web.jobs import FINAL_STATES, Job, RunningJob, ServerJobs
-from vidpipe.web.selection import VideoChoice
+from vidpipe.web.selection import Limit, VideoChoice
 
 router = APIRouter(tags=["runs"])
 
@@ -74,9 +74,7 @@ class RunList(BaseModel):
 
 
 @router.get("/runs")
-def list_runs(
-    opened: Searchable, jobs: ServerJobs, caller: Reader, limit: Annotated[int, Query(ge=1, le=500)] = 50
-) -> RunList:
+def list_runs(opened: Searchable, jobs: ServerJobs, caller: Reader, limit: Limit = 50) -> RunList:
     """Return the latest jobs and recorded runs."""
     with opened.library.connection.errors_explained():
         recorded = [
@@ -106,21 +104,22 @@ def start_run(
     return jobs.start(RunJob(request=request), caller.name)
 
 
-def _found(job_id: str, jobs: ServerJobs) -> RunningJob:
+def _found(job_id: Annotated[str, Path(max_length=64, description="Id of the job.")], jobs: ServerJobs) -> RunningJob:
     return jobs[job_id]
 
 
+#: Comes after the caller, so that who may not know of a job does not learn of it.
 _Found = Annotated[RunningJob, Depends(_found)]
 
 
 @router.get("/runs/{job_id}")
-def get_run(found: _Found, caller: Reader) -> Job:
+def get_run(caller: Reader, found: _Found) -> Job:
     """Return a job of this server."""
     return found.job
 
 
 @router.post("/runs/{job_id}/cancel", status_code=202)
-def cancel_run(found: _Found, caller: Writer) -> Job:
+def cancel_run(caller: Writer, found: _Found) -> Job:
     """Stop a job; what it has finished stays stored."""
     found.stop()
     return found.job
@@ -128,7 +127,9 @@ def cancel_run(found: _Found, caller: Writer) -> Job:
 
 @router.get("/runs/{job_id}/events", response_class=EventSourceResponse)
 async def follow_run(
-    found: _Found, caller: Reader, last_event_id: Annotated[str, Header(max_length=20)] = ""
+    caller: Reader,
+    found: _Found,
+    last_event_id: Annotated[str, Header(max_length=20, description="Continue after it.")] = "",
 ) -> AsyncIterator[ServerSentEvent]:
     """Send what happens to a job: source, bytes, stage, progress, answer, job; after a final state, the stream ends."""
     last = int(last_event_id) if last_event_id.isdecimal() else 0

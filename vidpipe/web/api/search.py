@@ -5,9 +5,9 @@ from pydantic import BaseModel
 
 from vidpipe.library.queries.show import stored_fields
 from vidpipe.web.access import Reader
-from vidpipe.web.api.videos import Items, SearchResults, Sha256, VideoSummary, page_of
+from vidpipe.web.api.videos import Items, SearchResults, VideoSummary, page_of
 from vidpipe.web.home import Searchable
-from vidpipe.web.selection import Limit, Selected
+from vidpipe.web.selection import Limit, Selected, Sha256
 
 router = APIRouter(tags=["search"])
 

@@ -23,10 +23,10 @@ from vidpipe.tagging.blocks import tag_key
 from vidpipe.text.messages import clock_time
 from vidpipe.text.names import language_name
 from vidpipe.web.access import Reader
-from vidpipe.web.api.videos import Sha256
 from vidpipe.web.home import Opened
 from vidpipe.web.pages.rendering import dagster_page, render
 from vidpipe.web.pages.video_timeline import lanes, lines
+from vidpipe.web.selection import Sha256
 
 router = APIRouter()
 
