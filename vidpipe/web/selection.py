@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlencode
 
-from fastapi import Depends, Query
+from fastapi import Depends, Path, Query
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from vidpipe.search.engine import Engine, SearchPage
@@ -16,7 +16,7 @@ MAX_VIDEOS = 10_000
 LONGEST_QUERY, _MOST_FILTERS = 2000, 50
 
 #: SHA-256 of a video, in paths and bodies.
-Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the video, 64 hex digits.")]
 _Query = Annotated[str, StringConstraints(max_length=LONGEST_QUERY)]
 #: Parameters of endpoints that answer in pages.
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Most items.")]

@@ -173,7 +173,7 @@ def forget_videos(
     return jobs.start(ForgetJob(videos=ids), caller.name)
 
 
-def _found(job_id: Annotated[str, Path(max_length=64)], jobs: ServerJobs) -> RunningJob:
+def _found(job_id: Annotated[str, Path(max_length=64, description="Id of the job.")], jobs: ServerJobs) -> RunningJob:
     return jobs[job_id]
 
 
@@ -196,7 +196,9 @@ def cancel_run(caller: Writer, found: _Found) -> Job:
 
 @router.get("/runs/{job_id}/events", response_class=EventSourceResponse)
 async def follow_run(
-    caller: Reader, found: _Found, last_event_id: Annotated[str, Header(max_length=20)] = ""
+    caller: Reader,
+    found: _Found,
+    last_event_id: Annotated[str, Header(max_length=20, description="Continue after it.")] = "",
 ) -> AsyncIterator[ServerSentEvent]:
     """Send what happens to a job: source, bytes, stage, progress, answer, job; after a final state, the stream ends."""
     last = int(last_event_id) if last_event_id.isdecimal() else 0

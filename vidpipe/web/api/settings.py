@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from fastapi import APIRouter, Header, Response
+from fastapi import Path as InPath
 from filelock import FileLock
 from pydantic import BaseModel, Field
 
@@ -30,6 +31,7 @@ router = APIRouter(tags=["settings"])
 
 FileName = Literal["config.ini", "custom_tags.json", "categories.json", "priority_keywords.json", "questions.json"]
 FILES: tuple[FileName, ...] = get_args(FileName)
+_Name = Annotated[FileName, InPath(description="Name of the file.")]
 #: File of rules -> the field of [Rules] that names it, and what parses its text.
 _RULES: dict[str, tuple[str, Callable[[str, str, Vocabulary], object]]] = {
     "custom_tags.json": ("custom_tag_rules", parse_rules),
@@ -83,7 +85,7 @@ def effective_settings(home: Home, opened: Opened, caller: Reader) -> EffectiveS
 
 
 @router.get("/settings/files/{name}")
-def read_file(name: FileName, home: Home, opened: Opened, caller: Admin, response: Response) -> FileText:
+def read_file(name: _Name, home: Home, opened: Opened, caller: Admin, response: Response) -> FileText:
     """Return the text of config.ini or a file of rules, and its version as ETag."""
     content = _content(_path(name, opened.settings, home), name)
     response.headers["ETag"] = _etag(content)
@@ -92,7 +94,7 @@ def read_file(name: FileName, home: Home, opened: Opened, caller: Admin, respons
 
 @router.put("/settings/files/{name}")
 def save_file(
-    name: FileName,
+    name: _Name,
     new: FileText,
     home: Home,
     opened: Opened,

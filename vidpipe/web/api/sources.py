@@ -23,7 +23,7 @@ from vidpipe.web.api.uploads import find_upload
 from vidpipe.web.home import Opened
 from vidpipe.web.jobs import Job, ServerJobs
 from vidpipe.web.problems import RequestError
-from vidpipe.web.selection import Limit
+from vidpipe.web.selection import After, Limit
 
 router = APIRouter(tags=["sources"])
 
@@ -117,8 +117,8 @@ def add_sources(body: SourcesBody, opened: Opened, jobs: ServerJobs, caller: Wri
 def list_sources(
     opened: Opened,
     caller: Reader,
-    state: SourceState | None = None,
-    after: Annotated[str | None, Query(max_length=64)] = None,
+    state: Annotated[SourceState | None, Query(description="Only these.")] = None,
+    after: After = None,
     limit: Limit = 50,
 ) -> SourcePage:
     """Return sources with their state, and the error, remedy and next try of those that failed."""
@@ -137,7 +137,10 @@ _LIST_BODY = {"requestBody": {"content": {"text/csv": {}, "text/plain": {}}, "re
 
 @router.post("/sources/preview", openapi_extra=_LIST_BODY)
 async def preview_list(
-    request: Request, opened: Opened, caller: Writer, name: Annotated[str, Query(max_length=255)] = ""
+    request: Request,
+    opened: Opened,
+    caller: Writer,
+    name: Annotated[str, Query(max_length=255, description="Name of the file.")] = "",
 ) -> ListPreview:
     """Return how a list (CSV, or one URL a line) is understood. Nothing is added."""
     return await to_thread.run_sync(_preview, await request.body(), name, opened.settings)

@@ -75,13 +75,17 @@ def find_upload(settings: Settings, upload_id: str, owner: str) -> Upload:
     return found
 
 
-def _tus(tus_resumable: Annotated[str, Header(description="Version of the protocol: 1.0.0.")] = "") -> None:
+def _tus(
+    caller: Writer, tus_resumable: Annotated[str, Header(description="Version of the protocol: 1.0.0.")] = ""
+) -> None:
     if tus_resumable != _VERSION["Tus-Resumable"]:
         version = {**_VERSION, "Tus-Version": "1.0.0"}
         raise RequestError(412, "Send the header Tus-Resumable: 1.0.0.", "See https://tus.io.", version)
 
 
-def _found(upload_id: Annotated[str, InPath(max_length=64)], opened: Opened, caller: Writer) -> Upload:
+def _found(
+    upload_id: Annotated[str, InPath(max_length=64, description="Id of the upload.")], opened: Opened, caller: Writer
+) -> Upload:
     return find_upload(opened.settings, upload_id, caller.name)
 
 
@@ -153,7 +157,7 @@ async def append(
     request: Request,
     found: _Found,
     upload_offset: Annotated[int, Header(ge=0, description="Where the body continues.")],
-    content_type: Annotated[str, Header()] = "",
+    content_type: Annotated[str, Header(description=_BODY_TYPE)] = "",
 ) -> Response:
     """Append bytes. What arrived of a request that is cut off is kept."""
     if content_type != _BODY_TYPE:

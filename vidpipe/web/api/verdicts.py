@@ -115,35 +115,21 @@ class ReviewPage(BaseModel):
 
 
 class Review(BaseModel):
-    """Parameters of a contact sheet.
+    """Parameters of a contact sheet."""
 
-    Attributes:
-        tag: The tag.
-        verdict: Only videos with this verdict; none: without one.
-        after: The `next` of the page before.
-        limit: Most items.
-    """
-
-    tag: ShortText | None = None
-    verdict: Literal["none", "yes", "no", "all"] = "none"
-    after: str = Field("", max_length=64)
-    limit: int = Field(60, ge=1, le=200)
+    tag: ShortText | None = Field(None, description="The tag.")
+    verdict: Literal["none", "yes", "no", "all"] = Field("none", description="Only videos with it; none: without one.")
+    after: str = Field("", max_length=64, description="The `next` of the page before.")
+    limit: int = Field(60, ge=1, le=200, description="Most items.")
 
 
 class VerdictQuery(BaseModel):
-    """Which verdicts are listed.
+    """Which verdicts are listed."""
 
-    Attributes:
-        tag: Only those on this tag.
-        verdict: Only these.
-        after: The `next` of the page before.
-        limit: Most items.
-    """
-
-    tag: ShortText | None = None
-    verdict: Answer | None = None
-    after: str = Field("", max_length=2000)
-    limit: int = Field(100, ge=1, le=500)
+    tag: ShortText | None = Field(None, description="Only those on this tag.")
+    verdict: Answer | None = Field(None, description="Only these.")
+    after: str = Field("", max_length=2000, description="The `next` of the page before.")
+    limit: int = Field(100, ge=1, le=500, description="Most items.")
 
 
 @router.get("/verdicts")
