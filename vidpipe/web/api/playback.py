@@ -9,7 +9,8 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from vidpipe.errors import MediaError
-from vidpipe.library.videos import NoSuchVideo, read_result
+from vidpipe.library.queries.show import stored_fields
+from vidpipe.library.videos import read_result
 from vidpipe.media.frame_pack import FramePack, pack_exists
 from vidpipe.media.playability import Playability, measured_start, playability
 from vidpipe.media.storyboard import Storyboard, layout, sprite
@@ -71,11 +72,8 @@ class StoryboardView(BaseModel):
 
 def _stored(opened: OpenHome, sha256: str) -> tuple[dict[str, Any], Metadata | None, Scenes | None]:
     """Return a video's document, and its typed results of the stages metadata and scenes."""
-    library = opened.library
-    row = library.collections["videos"].find_one({"_id": sha256}, dict.fromkeys(_FIELDS, 1))
-    if row is None:
-        raise NoSuchVideo(f"No video has the SHA-256 {sha256}.", "`GET /api/v1/videos` lists all.")
-    metadata, scenes = (read_result(library.graph, name, row) for name in ("metadata", "scenes"))
+    row = stored_fields(opened.library, sha256, *_FIELDS)
+    metadata, scenes = (read_result(opened.library.graph, name, row) for name in ("metadata", "scenes"))
     return row, metadata if isinstance(metadata, Metadata) else None, scenes if isinstance(scenes, Scenes) else None
 
 
