@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from importlib import import_module
 
@@ -44,13 +44,10 @@ def shell(context: typer.Context) -> None:
     call = command_context(context)
     if call.kept is not None:
         raise SettingsError("This is `vidpipe shell` already.", "`exit` ends it.")
-    home = KeptHome(lambda: call.load().settings, note)
-    try:
+    with closing(KeptHome(lambda: call.load().settings, note)) as home:
         home.opened()
         session = ShellSession(replace(call, home=home.settings.home, kept=home), home)
         finish(session.run_prompts() if sys.stdin.isatty() else session.run_script())
-    finally:
-        home.close()
 
 
 class ShellSession:
@@ -95,10 +92,10 @@ class ShellSession:
     def _run_process(self, args: list[str], stdin: int | None) -> int:
         """Run a command as a process, without holding the library that it may stop or replace."""
         self._home.close()
-        with subprocess.Popen([sys.executable, "-P", "-c", _PROGRAM, *args], stdin=stdin) as process:
-            while process.poll() is None:
-                with suppress(KeyboardInterrupt):  # the process has received the signal, too
-                    process.wait()
+        process = subprocess.Popen([sys.executable, "-P", "-c", _PROGRAM, *args], stdin=stdin)
+        while process.poll() is None:
+            with suppress(KeyboardInterrupt):  # the process has received the signal, too
+                process.wait()
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
     def run_prompts(self) -> int:

@@ -20,6 +20,13 @@ from vidpipe.web.home import WebHome
 from vidpipe_tests.web.conftest import SmallLibrary
 
 load_all_checks()
+
+
+@schemathesis.serializer("application/offset+octet-stream")
+def bytes_of_an_upload(context: Any, value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
 #: Answers that do not end; and what starts processes, or would leave no video to ask about.
 _EVENTS, _STARTS_WORK = r"/events$", r"/(runs|sources|retry|ask|proxy|forget)$"
 _ADDRESS = "http://127.0.0.1:8000"

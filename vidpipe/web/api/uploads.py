@@ -38,6 +38,7 @@ _RECORD, _LOCK = ".upload.json", ".lock"
 _MOST_UPLOADS = 1000
 _LONGEST_NAME_BYTES = 150
 _BODY_TYPE = "application/offset+octet-stream"
+_BODY = {"requestBody": {"content": {_BODY_TYPE: {"schema": {"type": "string", "format": "binary"}}}}}
 _creating = threading.Lock()
 
 
@@ -152,7 +153,7 @@ def offset(found: _Found) -> Response:
     return Response(headers={**_VERSION, **sizes})
 
 
-@tus.patch("/uploads/{upload_id}", status_code=204, openapi_extra={"requestBody": {"content": {_BODY_TYPE: {}}}})
+@tus.patch("/uploads/{upload_id}", status_code=204, openapi_extra=_BODY)
 async def append(
     request: Request,
     found: _Found,
