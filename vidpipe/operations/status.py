@@ -82,10 +82,9 @@ def failures(library: Library, plan: Plan, limit: int) -> Iterator[dict[str, Any
 def failed_sources(library: Library, limit: int) -> Iterator[dict[str, Any]]:
     """Yield why sources failed; limit 0: all."""
     today = Dependencies.of(library.settings)
-    for number, source in enumerate(library.sources.in_state(*FAILED_SOURCES)):
-        if limit and number >= limit:
-            return
+    for source in islice(library.sources.in_state(*FAILED_SOURCES), limit or None):
         yield {
+            "id": source.id,
             "url": readable_url(source.url),
             "state": source.state,
             "message": source.last_error or "",

@@ -73,7 +73,8 @@ class Failures(BaseModel):
 
     Attributes:
         stages: video, name, stage, state, message, hint, attempts, next_try_at.
-        sources: url, state, message, attempts, failed_at, next_try_at; `due`: the setting that blocked it has changed.
+        sources: id, url, state, message, attempts, failed_at, next_try_at; `due`: the setting that blocked it has
+            changed.
         lists: Problems of watched lists: where, message.
     """
 

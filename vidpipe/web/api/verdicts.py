@@ -156,7 +156,7 @@ def review(opened: Searchable, wanted: Annotated[Review, Query()], caller: Reade
     """Return videos that have a tag now, with the evidence and the verdict, in a fixed order; none without a tag."""
     if wanted.tag is None:
         return ReviewPage(tag="", items=[], videos=0, judged=0, yes=0, no=0, next=None)
-    ids = opened.engine.ids("", [f"tag:{quoted(wanted.tag)}"])
+    ids = opened.engine.ids("", [f"tag:{quoted(wanted.tag)}"], stale=True)
     on_tag = Verdicts(opened.library.collections).on_tag(wanted.tag)
     said = {video: on_tag.get(video, "none") for video in ids}
     shown = [video for video in ids if video > wanted.after and wanted.verdict in ("all", said[video])]

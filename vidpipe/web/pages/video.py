@@ -21,7 +21,7 @@ from vidpipe.search.matching import Matcher
 from vidpipe.search.query import QueryError
 from vidpipe.tagging.blocks import tag_key
 from vidpipe.text.messages import clock_time
-from vidpipe.text.names import language_name
+from vidpipe.text.names import language_name, short_language_code
 from vidpipe.web.access import Reader
 from vidpipe.web.home import Opened
 from vidpipe.web.pages.rendering import dagster_page, render
@@ -61,8 +61,8 @@ def video(
         request, "video.html", found=found, video=found["video"], q=q, start_s=t, duration_s=duration_s,
         said=spoken, shown=shown, lanes=lanes(found, spoken, shown, matches), parts=parts,
         timed=functools.partial(_timed, end_s=duration_s), clock=clock_time, language_name=language_name,
-        tag_key=tag_key, quoted=quoted, verdicts=Verdicts(library.collections).of_video(sha256),
-        rule_versions=_rule_versions(library, sha256), dagster=dagster_page(opened.settings),
+        lang=short_language_code, tag_key=tag_key, quoted=quoted, rule_versions=_rule_versions(library, sha256),
+        verdicts=Verdicts(library.collections).of_video(sha256), dagster=dagster_page(opened.settings),
         **_answers(library, sha256),
     )  # fmt: skip
 
