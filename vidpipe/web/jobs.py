@@ -119,7 +119,7 @@ class RunningJob:
             process = self._process
             assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - pipes
             self._changed()
-            with suppress(OSError, ValueError):  # it ended, or was canceled meanwhile
+            with suppress(OSError, ValueError):  # the process is gone, or was canceled meanwhile
                 process.stdin.write(self._request.encode() + b"\n")
                 process.stdin.flush()
             end: Mapping[str, Any] = {}

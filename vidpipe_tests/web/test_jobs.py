@@ -140,12 +140,6 @@ def test_a_job_can_be_canceled_before_its_process_has_read_the_request(tmp_path:
     assert (job.job.state, job.job.error) == ("canceled", None)
 
 
-def test_removal_is_a_job(client: TestClient) -> None:
-    begun = client.post(f"{API}/forget", json={"videos": []})
-    assert (begun.status_code, begun.json()["kind"]) == (202, "forget")
-    client.post(f"{API}/runs/{begun.json()['id']}/cancel")
-
-
 def test_questions_need_a_model_that_answers(client: TestClient) -> None:
     refused = client.post(f"{API}/ask", json={"videos": [], "question": "Is it blue?"})
     assert refused.status_code == 409

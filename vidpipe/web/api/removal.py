@@ -1,14 +1,14 @@
 """Removal of videos and everything computed from them."""
 
-from fastapi import APIRouter, Response
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from vidpipe.operations.retention.video_removal import ForgottenVideo, forget
-from vidpipe.runner.job_request import ForgetJob
 from vidpipe.settings import audit
 from vidpipe.web.access import Admin
 from vidpipe.web.home import Searchable
-from vidpipe.web.jobs import Job, ServerJobs
 from vidpipe.web.problems import RequestError
 from vidpipe.web.selection import MAX_VIDEOS, VideoChoice
 
@@ -34,8 +34,8 @@ class RemovalPlan(BaseModel):
 
 @router.post("/forget", responses={202: {"description": "The job that removes the videos, as `GET /runs/{id}`."}})
 def forget_videos(
-    removal: RemovalRequest, opened: Searchable, jobs: ServerJobs, caller: Admin, response: Response
-) -> RemovalPlan | Job:
+    removal: RemovalRequest, opened: Searchable, caller: Admin, request: Request, response: Response
+) -> RemovalPlan | Any:
     """Remove videos: files, results, texts, thumbnails, verdicts, lineage and partitions. Backups are kept."""
     ids = removal.ids(opened.engine)
     if len(ids) > MAX_VIDEOS:
@@ -46,4 +46,4 @@ def forget_videos(
         return RemovalPlan(videos=found)
     audit("forget requested", by=caller.name, videos=ids)
     response.status_code = 202
-    return jobs.start(ForgetJob(videos=ids), caller.name)
+    return request.app.state.jobs.start(kind="forget", by=caller.name, request={"videos": ids})
