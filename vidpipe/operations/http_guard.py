@@ -35,7 +35,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vidpipe.errors import UnavailableError
+from vidpipe.network.socket_owner import user_of
 
+#: Key of a scope's `state`: the id of the user at the other end of the connection (see `user_of`).
+CLIENT_USER = "client_user"
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+?)\.?(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
@@ -249,6 +252,8 @@ class _LimitedProtocol(H11Protocol):
             idle = (one for one in standing if getattr(one, "is_idle", False))
             next((one.transport for one in (*idle, *standing)), transport).abort()
         super().connection_made(transport)
+        user = user_of(self.client, self.server) if self.client and self.server else None  # type: ignore[arg-type]  # TCP
+        self.app_state = {**self.app_state, CLIENT_USER: user}
         self._expect_request()
 
     @property

@@ -258,6 +258,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: cancelled.set())
     line = sys.stdin.buffer.readline()
+    if not line.endswith(b"\n"):
+        events.send("end", state="canceled")
+        return 0
     threading.Thread(target=_await_end, args=(cancelled,), daemon=True).start()
     with ThreadPoolExecutor(1, thread_name_prefix="work") as pool:  # the main thread stays free to receive signals
         end = pool.submit(_ended, options.home, options.config, line, events, cancelled).result()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,9 +16,12 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from vidpipe.library.api_keys import ApiKeys, Scope
-from vidpipe.operations.http_guard import Guard
+from vidpipe.network.socket_owner import NO_USER
+from vidpipe.operations.http_guard import CLIENT_USER, Guard, listen, page_server
 from vidpipe.settings import Settings, configure_logging, init_home
 from vidpipe.settings.logs import reset_logging
 from vidpipe.web.access import CSRF_COOKIE, CSRF_HEADER, SESSION_COOKIE
@@ -119,6 +125,34 @@ def test_this_machine_needs_no_key_but_whoever_may_come_from_elsewhere_does(app:
     assert (wrong.status_code, wrong.json()["detail"]) == (401, "The key is not valid.")
     of_a_proxy = client().get("/api/v1/videos", headers={"Authorization": "Basic dXNlcjpwYXNzd29yZA=="})
     assert of_a_proxy.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"),
+    [(os.getuid(), 200), (0, 200), (None, 200), (os.getuid() + 1, 401), (NO_USER, 401)],
+    ids=["this user", "root", "the system does not tell", "another user", "who closed the connection"],
+)
+def test_other_users_of_this_machine_need_a_key(client: Client, user: int | None, expected: int) -> None:
+    page = client()
+    page.app_state[CLIENT_USER] = user
+    assert page.get("/api/v1/videos").status_code == expected
+
+
+def test_who_closes_a_connection_at_once_is_no_user() -> None:
+    seen: list[int | None] = []
+
+    async def app(scope: AsgiScope, receive: Receive, send: Send) -> None:
+        seen.append(scope["state"][CLIENT_USER])
+        server.should_exit = True
+
+    (listener,) = listen("127.0.0.1", 0, "LibraryPort")
+    with socket.create_connection(listener.getsockname()) as hasty:
+        hasty.sendall(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n")
+    server = page_server(app, ())
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    thread.join(10)
+    assert seen == [NO_USER if sys.platform == "linux" else None]
 
 
 @pytest.mark.parametrize("changes", [{"require_keys": "always"}, {"public_url": "https://videos.example.org"}])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from starlette.testclient import TestClient
 from vidpipe.settings import init_home, load
 from vidpipe.web.app import create_app
 from vidpipe.web.home import WebHome
+from vidpipe.web.jobs import Job, RunningJob
 from vidpipe_tests import clips
 from vidpipe_tests.fault_server import FaultServer, slow
 
@@ -122,6 +125,18 @@ def test_a_killed_process_is_a_failed_job_and_others_wait_for_their_turn(client:
     assert lost["state"] == "failed"
     assert lost["error"]["message"].startswith("The process of the job was killed by signal 9.")
     assert client.get(f"{API}/runs/unknown/events").status_code == 404
+
+
+def test_a_job_can_be_canceled_before_its_process_has_read_the_request(tmp_path: Path) -> None:
+    class Hasty(RunningJob):
+        def _changed(self) -> None:
+            super()._changed()
+            if self.job.state == "running":
+                self.stop()
+
+    job = Hasty(Job(id="1", kind="run", created_at=datetime.now(UTC), by=""), "{}")
+    job.work([sys.executable, "-m", "vidpipe.pipeline.job_process", "--home", str(tmp_path)])
+    assert (job.job.state, job.job.error) == ("canceled", None)
 
 
 def test_questions_need_a_model_that_answers(client: TestClient) -> None:
