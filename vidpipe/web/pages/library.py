@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Literal
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
@@ -51,8 +52,16 @@ class LibraryLinks:
     def toggled(self, condition: str) -> str:
         """Return the address with a filter added, or removed if it is there."""
         filters = self.selected.filters
-        left = tuple(one for one in filters if one != condition)
-        return self(filters=left if condition in filters else (*filters, condition))
+        if condition in filters:
+            return self(filters=tuple(one for one in filters if one != condition))
+        before, after = self._with_filter
+        return f"{before}{quote_plus(condition)}{after}"
+
+    @cached_property
+    def _with_filter(self) -> tuple[str, str]:
+        """The address with a further filter, up to it and from there on: a page has hundreds of these."""
+        before, _, after = self(filters=(*self.selected.filters, "\0")).rpartition(quote_plus("\0"))
+        return before, after
 
     def video(self, item: VideoSummary, start_s: float | None) -> str:
         """Return the address of a video's page, at the second of a hit."""
