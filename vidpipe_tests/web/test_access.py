@@ -282,7 +282,7 @@ def test_every_response_forbids_what_a_page_does_not_need(client: Client) -> Non
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
-        assert ("sandbox" in policy) == path.startswith("/api/")
+        assert ("sandbox" in policy) == path.startswith("/api/v1/")
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["x-frame-options"] == "DENY"
     page = client().get("/login").text
