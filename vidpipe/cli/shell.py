@@ -8,7 +8,6 @@ import threading
 import time
 from contextlib import closing, suppress
 from dataclasses import replace
-from importlib import import_module
 
 import typer
 from prompt_toolkit import PromptSession
@@ -16,6 +15,7 @@ from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.history import FileHistory
 from pymongo.errors import PyMongoError
 
+from vidpipe.cli import search, show, status  # noqa: F401 - loaded before they are asked for
 from vidpipe.cli.context import CommandContext, command_context
 from vidpipe.cli.interrupt import INTERRUPTED
 from vidpipe.cli.main import app, globals_first
@@ -100,8 +100,6 @@ class ShellSession:
 
     def run_prompts(self) -> int:
         """Run what the user types, until `exit` or Ctrl-D."""
-        for command in ("search", "show", "status"):
-            import_module(f"vidpipe.cli.{command}")
         history = run_directory(self._home.settings) / "shell_history"
         private_directory(history.parent)
         open_private(history).close()
@@ -145,7 +143,7 @@ def _keep_counting(home: KeptHome, prompts: PromptSession[str]) -> None:
             if opened is not None and (now := (opened, opened.library.changes.state())) != seen:
                 library, specs, seen = opened.library, opened.plan.specs, now
                 failed = sum(len(library.states.overall(specs, state).ids) for state in ("failed", "quarantined"))
-                counts = counted(library.videos.count(), "video"), f"{len(library.states.due(specs))} due"
-                prompts.bottom_toolbar = " · ".join((*counts, f"{failed} failed"))
+                videos, due = counted(library.videos.count(), "video"), len(library.states.due(specs))
+                prompts.bottom_toolbar = f"{videos} · {due} due · {failed} failed"
                 prompts.app.invalidate()
         time.sleep(_TOOLBAR_S)

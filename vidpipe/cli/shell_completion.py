@@ -71,16 +71,16 @@ class CommandCompleter(Completer):
             elif opened is not None and one.name == "stages":
                 yield from _starting(word, dict.fromkeys(opened.library.graph.names, ""))
             elif opened is not None and not opened.index.load():  # otherwise it cannot be used
-                yield from _query(opened, word) if one.metavar == "QUERY" else _facet(opened, one.name, word)
+                yield from _words(opened, word) if one.metavar == "QUERY" else _values_of(opened, one.name, word)
 
 
-def _query(opened: OpenHome, word: str) -> _Found:
-    for one in complete(word, opened.index, _MOST):
-        yield word[: one.start] + one.text, one.help or str(one.count or "")
+def _words(opened: OpenHome, word: str) -> _Found:
+    found = complete(word, opened.index, _MOST)
+    return ((word[: one.start] + one.text, one.help or str(one.count or "")) for one in found)
 
 
-def _facet(opened: OpenHome, name: str, word: str) -> _Found:
-    counts = opened.engine.find(order="date", limit=1).facets.get(name, {})
+def _values_of(opened: OpenHome, field: str, word: str) -> _Found:
+    counts = opened.engine.find(order="date", limit=1).facets.get(field, {})
     return _starting(word, {value: str(count) for value, count in counts.items()})
 
 
