@@ -91,6 +91,10 @@ class RunningHome:
     def json(self, *args: str) -> Any:
         return json.loads(self(*args, "--json", failing=True))
 
+    def by_name(self) -> dict[str, str]:
+        """File name -> video."""
+        return {video["name"]: video["video"] for video in self.json("list")["videos"]}
+
     def wait_until_current(self, limit_s: float = 400) -> None:
         deadline = time.monotonic() + limit_s
         while True:
@@ -148,8 +152,7 @@ def take_pages(address: str, site: str, running: RunningHome) -> None:
         chromium = playwright.chromium.launch(executable_path=browser(), args=["--no-sandbox"])
         for name, path, options in PAGES:
             tab = chromium.new_page(**{"viewport": SIZE, **options})
-            videos = {video["name"]: video["video"] for video in running.json("list")["videos"]}
-            tab.goto(address + path.format(video=videos[_SHOWN]), wait_until="load")
+            tab.goto(address + path.format(video=running.by_name()[_SHOWN]), wait_until="load")
             tab.wait_for_timeout(1500)
             prepare(tab, name, site)
             picture = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
@@ -213,10 +216,11 @@ def main() -> int:
             running.wait_until_current()
             print("Screenshots:")
             take_pages(up["addresses"]["library"], site, running)
-            videos = [video["video"] for video in running.json("list")["videos"]]
+            videos = running.by_name()
+            shown, lost = videos.pop(_SHOWN), videos.popitem()[1]
             shutil.rmtree(served)
-            lose(running, page, videos[1])
-            take(page, videos[0], videos[1])
+            lose(running, page, lost)
+            take(page, shown, lost)
         finally:
             running("down", "--force", failing=True)
             server.shutdown()

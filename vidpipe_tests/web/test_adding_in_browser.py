@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from vidpipe.web.app import create_app
@@ -32,7 +34,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
     (folder / "again.mp4").write_bytes((folder / "walk.mp4").read_bytes())
     clips.moving(folder / "mine.mp4", seconds=1.4)
     clips.moving(folder / "dropped.mp4", seconds=1.6)
-    with serving(StaticFiles(directory=folder)) as port:
+    with serving(Starlette(routes=[Mount("/", StaticFiles(directory=folder))])) as port:
         yield f"http://127.0.0.1:{port}", folder
 
 
@@ -67,7 +69,7 @@ def test_a_list_is_shown_as_it_was_understood(page: Page) -> None:
     from playwright.sync_api import expect
 
     page.goto("/add")
-    text = "link;name;tags\nhttps://v.example/a.mp4;<b>Bold</b>;One, Two\nftp://v.example/b.mp4;;\n"
+    text = "link;title;tags\nhttps://v.example/a.mp4;<b>Bold</b>;One, Two\nftp://v.example/b.mp4;;\n"
     page.locator("#files").set_input_files({"name": "list.csv", "mimeType": "text/csv", "buffer": text.encode()})
     expect(page.locator("#understood")).to_contain_text("1 of 2 lines can be added.")
     expect(page.locator("#lines tr").first).to_contain_text("<b>Bold</b>")
