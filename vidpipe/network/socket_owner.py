@@ -5,13 +5,16 @@ Linux tells by its socket monitoring interface (sock_diag(7)), which any user ma
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from contextlib import suppress
 
-_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, _REQUEST, _ANY_STATE = 4, 20, 1, 0xFFFFFFFF
+#: No user: the socket has been closed, or there never was one.
+NO_USER = -1
+_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, _REQUEST, _ANY_STATE, _ERROR = 4, 20, 1, 0xFFFFFFFF, 2
 _HEADER_BYTES = 16
-#: Offset of the user id in `struct inet_diag_msg`.
+#: Offset of the user id in `struct inet_diag_msg`; the inode follows.
 _USER_AT = _HEADER_BYTES + 64
 _LIMIT_S = 1.0
 
@@ -19,7 +22,7 @@ _LIMIT_S = 1.0
 def user_of(own: tuple[str, int], peer: tuple[str, int]) -> int | None:
     """Return the id of the user whose socket has the address `own` and is connected to `peer`.
 
-    None: there is no such socket on this machine, or the system does not tell (only Linux does).
+    `NO_USER`: no process has such a socket, or not any more. None: the system does not tell (only Linux does).
     """
     with suppress(OSError, AttributeError, struct.error):
         family = socket.AF_INET6 if ":" in own[0] else socket.AF_INET
@@ -31,6 +34,10 @@ def user_of(own: tuple[str, int], peer: tuple[str, int]) -> int | None:
             kernel.settimeout(_LIMIT_S)
             kernel.sendto(header + request, (0, 0))
             answer = kernel.recv(4096)
-        if struct.unpack_from("=H", answer, 4)[0] == _SOCK_DIAG_BY_FAMILY:
-            return int(struct.unpack_from("=I", answer, _USER_AT)[0])
+        kind = struct.unpack_from("=H", answer, 4)[0]
+        if kind == _SOCK_DIAG_BY_FAMILY:
+            user, inode = struct.unpack_from("=II", answer, _USER_AT)
+            return int(user) if inode else NO_USER  # of a closed one, Linux says that root has it
+        if kind == _ERROR and struct.unpack_from("=i", answer, _HEADER_BYTES)[0] == -errno.ENOENT:
+            return NO_USER
     return None

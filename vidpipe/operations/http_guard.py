@@ -35,7 +35,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vidpipe.errors import UnavailableError
+from vidpipe.network.socket_owner import user_of
 
+#: Key of a scope's `state`: the id of the user at the other end of the connection (see `user_of`).
+CLIENT_USER = "client_user"
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+?)\.?(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
@@ -123,7 +126,7 @@ class Guard:
                 f"This page is not served under the name {', '.join(given)[:100]!a}. If it should be, add the name "
                 "to [Services] AllowedHosts in config.ini and run `vidpipe up`.",
             )
-        if not (_is_link(scope, headers) or _is_picture(scope, headers)):
+        if not _is_link(scope, headers):
             origins = headers.getlist("origin")
             sites = headers.getlist("sec-fetch-site")
             # Browsers disagree on what Sec-Fetch-Site a WebSocket of the same site gets, but all of them send Origin.
@@ -180,18 +183,6 @@ def _is_link(scope: Scope, headers: Headers) -> bool:
         and headers.get("sec-fetch-mode") == "navigate"
         and headers.get("sec-fetch-dest") == "document"
         and not _NOT_LINKED.match(scope["path"])
-    )
-
-
-def _is_picture(scope: Scope, headers: Headers) -> bool:
-    """Returns whether a page at another port of this host shows a picture that may be shown there."""
-    return (
-        scope["type"] == "http"
-        and scope["method"] == "GET"
-        and headers.get("sec-fetch-site") == "same-site"
-        and headers.get("sec-fetch-dest") == "image"
-        and "origin" not in headers
-        and bool(_SHOWN_ELSEWHERE.fullmatch(scope["path"]))
     )
 
 
@@ -261,6 +252,8 @@ class _LimitedProtocol(H11Protocol):
             idle = (one for one in standing if getattr(one, "is_idle", False))
             next((one.transport for one in (*idle, *standing)), transport).abort()
         super().connection_made(transport)
+        user = user_of(self.client, self.server) if self.client and self.server else None  # type: ignore[arg-type]  # TCP
+        self.app_state = {**self.app_state, CLIENT_USER: user}
         self._expect_request()
 
     @property

@@ -155,7 +155,7 @@ class JobWork:
 
     @property
     def _shared(self) -> dict[str, Any]:
-        of_library = {"graph": self.graph, "library": self.library}
+        of_library = {"graph": self.graph, "library": self.library, "by": "page"}
         return {"observer": self.events, "cancelled": self.cancelled, **of_library}
 
     def _add(self, job: AddJob) -> dict[str, Any]:
@@ -258,6 +258,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: cancelled.set())
     line = sys.stdin.buffer.readline()
+    if not line.endswith(b"\n"):
+        events.send("end", state="canceled")
+        return 0
     threading.Thread(target=_await_end, args=(cancelled,), daemon=True).start()
     with ThreadPoolExecutor(1, thread_name_prefix="work") as pool:  # the main thread stays free to receive signals
         end = pool.submit(_ended, options.home, options.config, line, events, cancelled).result()

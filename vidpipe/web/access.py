@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Response
 
 from vidpipe.library.api_keys import ApiKey, ApiKeys, Scope
-from vidpipe.network.socket_owner import user_of
+from vidpipe.operations.http_guard import CLIENT_USER
 from vidpipe.settings import audit
 from vidpipe.settings.operation import LibraryPage
 from vidpipe.web.home import Opened
@@ -55,10 +55,11 @@ def keys_required(request: Request, settings: LibraryPage) -> bool:
         return True
     if any(name in _FORWARDED or name.startswith("x-forwarded-") for name in request.headers):
         return True
-    client, server = request.scope.get("client"), request.scope.get("server")
+    client = request.scope.get("client")
     if not (client and is_loopback(client[0]) and is_loopback(request.url.hostname or "")):
         return True
-    return server is not None and user_of(client, server) not in (None, 0, os.getuid())
+    # Looked up when the connection began: whoever closes it at once must not get away without a name.
+    return getattr(request.state, CLIENT_USER, None) not in (None, 0, os.getuid())
 
 
 def is_loopback(host: str) -> bool:
@@ -79,11 +80,10 @@ def identify(request: Request, opened: Opened) -> Caller | None:
     """
     keys = ApiKeys(opened.library.collections)
     key, secret, session = None, _bearer(request), request.cookies.get(SESSION_COOKIE)
-    with opened.library.connection.errors_explained():
-        if secret is not None:
-            key = keys.of_secret(secret)
-        elif session:
-            key = keys.of_session(session)
+    if secret is not None:
+        key = keys.of_secret(secret)
+    elif session:
+        key = keys.of_session(session)
     if key is not None:
         count(request, key.id)
         return Caller(key.name, key)

@@ -81,7 +81,9 @@ def client_address(request: Request) -> str:
     try:
         address = ip_address(host)
         if address.is_loopback:  # the proxy on this machine names the client last
-            address = ip_address(request.headers.get("x-forwarded-for", host).rpartition(",")[2].strip())
+            address = ip_address(
+                ",".join([host, *request.headers.getlist("x-forwarded-for")]).rpartition(",")[2].strip()
+            )
     except ValueError:
         return host
     return str(ip_network((address, 64), strict=False)) if address.version == 6 else str(address)

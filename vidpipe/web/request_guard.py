@@ -22,7 +22,7 @@ _API = "/api/v1/"
 MOST_BODY_BYTES = 4_000_000
 _UPLOADS = "/api/v1/uploads"
 #: Whose caller is not asked for, so that the address counts.
-_NO_CALLER = ("/login", "/api/v1/health")
+_NO_CALLER = ("/login", "/api/v1/health", "/api/docs", "/api/openapi.json")
 
 
 class RequestGuard:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from vidpipe.network.socket_owner import user_of
+from vidpipe.network.socket_owner import NO_USER, user_of
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
@@ -17,8 +17,11 @@ def test_the_user_of_a_connection(family: socket.AddressFamily, host: str) -> No
     with socket.create_server((host, 0), family=family) as server:
         here = server.getsockname()[:2]
         with socket.create_connection(here) as client:
-            assert user_of(client.getsockname()[:2], here) == os.getuid()
-        assert user_of(("127.0.0.1", 1), here) is None
+            there = client.getsockname()[:2]
+            assert user_of(there, here) == os.getuid()
+        with server.accept()[0]:
+            assert user_of(there, here) == NO_USER, "closed by its process, while the other end is open"
+        assert user_of(("127.0.0.1", 1), here) is (NO_USER if family == socket.AF_INET else None)
 
 
 def test_what_is_no_connection_has_no_user() -> None:

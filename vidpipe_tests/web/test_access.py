@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,9 +16,12 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from vidpipe.library.api_keys import ApiKeys, Scope
-from vidpipe.operations.http_guard import Guard
+from vidpipe.network.socket_owner import NO_USER
+from vidpipe.operations.http_guard import CLIENT_USER, Guard, listen, page_server
 from vidpipe.settings import Settings, configure_logging, init_home
 from vidpipe.settings.logs import reset_logging
 from vidpipe.web.access import CSRF_COOKIE, CSRF_HEADER, SESSION_COOKIE
@@ -25,9 +31,11 @@ from vidpipe.web.request_guard import MOST_BODY_BYTES
 
 Client = Callable[..., TestClient]
 VIDEO = "0" * 64
-#: What needs no key, and what needs the scope admin.
+SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
+#: What needs no key, what needs the scope admin, and what is no GET but only shows something.
 OPEN = {"/api/v1/health", "/api/v1/session"}
-ADMIN = re.compile(r"/api/v1/(settings|forget)\b")
+ADMIN = re.compile(r"/api/v1/(settings/files/|forget$)")
+SHOWS = re.compile(r"/api/v1/videos/[^/]+/proxy$")
 PAGES = ("/", f"/videos/{VIDEO}", "/review", "/add", "/status", "/settings")
 
 
@@ -68,33 +76,33 @@ def stranger(client: Client) -> TestClient:
     return client("203.0.113.7", "videos.example.org", "https")
 
 
-def operations(app: FastAPI) -> list[tuple[str, str]]:
-    """Method and path of everything that the API can do, with values for what is variable."""
-    return [
-        (method.upper(), re.sub(r"\{[^}]*\}", VIDEO, path))
-        for path, methods in app.openapi()["paths"].items()
-        for method in methods
-        if method in ("get", "post", "put", "patch", "delete", "head") and path not in OPEN
-    ]
+def operations(app: FastAPI) -> Iterator[tuple[str, str, Scope]]:
+    """Method and path of everything that the API can do, with values for what is variable; and the scope it needs."""
+    for path, methods in app.openapi()["paths"].items():
+        for method in {*methods} & {"get", "post", "put", "patch", "delete", "head", "options"}:
+            if path not in OPEN:
+                shows = method == "get" or SHOWS.match(path)
+                scope: Scope = "admin" if ADMIN.match(path) else "read" if shows else "write"
+                values = path.replace("{name}", "config.ini")
+                yield method.upper(), re.sub(r"\{[^}]*\}", VIDEO, values), scope
 
 
-def test_nothing_is_done_without_a_key_or_with_too_small_a_scope(
+def test_everything_needs_a_key_with_its_scope_and_no_larger_one(
     app: FastAPI, stranger: TestClient, key: Callable[[Scope], dict[str, str]]
 ) -> None:
-    assert operations(app)
-    for method, path in operations(app):
-        body: dict[str, Any] = {} if method in ("GET", "HEAD") else {"json": {}}
-        refused = stranger.request(method, path, **body)
+    assert len(list(operations(app))) > 40
+    for method, path, needed in operations(app):
+        refused = stranger.request(method, path, json=[])  # a body that nothing accepts: it has no effect
         assert refused.status_code == 401, (method, path)
         assert refused.headers["www-authenticate"] == "Bearer"
         assert method == "HEAD" or refused.json()["title"] == "Unauthorized"
-        if method in ("GET", "HEAD"):
-            assert stranger.request(method, path, headers=key("read")).status_code not in (401, 403), path
-            continue
-        for scope in ("read", "write") if ADMIN.match(path) else ("read",):
-            denied = stranger.request(method, path, headers=key(scope), **body)
-            assert denied.status_code == 403, (method, path, scope)
-            assert scope in denied.json()["detail"]
+        for scope in SCOPES:
+            answer = stranger.request(method, path, json=[], headers=key(scope))
+            if SCOPES.index(scope) >= SCOPES.index(needed):
+                assert answer.status_code not in (401, 403), (method, path, scope)
+            else:
+                assert answer.status_code == 403, (method, path, scope)
+                assert method == "HEAD" or f"{scope} lacks the scope {needed}" in answer.json()["detail"]
 
 
 def test_pages_lead_to_the_login_and_back(stranger: TestClient) -> None:
@@ -117,6 +125,34 @@ def test_this_machine_needs_no_key_but_whoever_may_come_from_elsewhere_does(app:
     assert (wrong.status_code, wrong.json()["detail"]) == (401, "The key is not valid.")
     of_a_proxy = client().get("/api/v1/videos", headers={"Authorization": "Basic dXNlcjpwYXNzd29yZA=="})
     assert of_a_proxy.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"),
+    [(os.getuid(), 200), (0, 200), (None, 200), (os.getuid() + 1, 401), (NO_USER, 401)],
+    ids=["this user", "root", "the system does not tell", "another user", "who closed the connection"],
+)
+def test_other_users_of_this_machine_need_a_key(client: Client, user: int | None, expected: int) -> None:
+    page = client()
+    page.app_state[CLIENT_USER] = user
+    assert page.get("/api/v1/videos").status_code == expected
+
+
+def test_who_closes_a_connection_at_once_is_no_user() -> None:
+    seen: list[int | None] = []
+
+    async def app(scope: AsgiScope, receive: Receive, send: Send) -> None:
+        seen.append(scope["state"][CLIENT_USER])
+        server.should_exit = True
+
+    (listener,) = listen("127.0.0.1", 0, "LibraryPort")
+    with socket.create_connection(listener.getsockname()) as hasty:
+        hasty.sendall(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n")
+    server = page_server(app, ())
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    thread.join(10)
+    assert seen == [NO_USER if sys.platform == "linux" else None]
 
 
 @pytest.mark.parametrize("changes", [{"require_keys": "always"}, {"public_url": "https://videos.example.org"}])
@@ -231,7 +267,8 @@ def test_no_page_of_another_site_links_into_the_api_and_only_thumbnails_are_show
     thumbnail = f"/api/v1/videos/{VIDEO}/thumbnail"
     shown = client().get(thumbnail, headers=image)
     assert shown.status_code == 404
-    assert shown.headers["cross-origin-resource-policy"] == "same-site"
+    assert shown.headers["cross-origin-resource-policy"] == "cross-origin", "or Chromium hides it from another port"
+    assert client().get(thumbnail).headers["cross-origin-resource-policy"] == "same-site"
     assert client().get(thumbnail, headers=image | {"Sec-Fetch-Site": "cross-site"}).status_code == 403
     assert client().get(thumbnail, headers=image | {"Sec-Fetch-Dest": "empty"}).status_code == 403
     other = client().get(f"/api/v1/videos/{VIDEO}/frame?t=1", headers=image)
@@ -245,7 +282,7 @@ def test_every_response_forbids_what_a_page_does_not_need(client: Client) -> Non
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
-        assert ("sandbox" in policy) == path.startswith("/api/")
+        assert ("sandbox" in policy) == path.startswith("/api/v1/")
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["x-frame-options"] == "DENY"
     page = client().get("/login").text

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,10 @@ import pytest
 from pymongo import MongoClient
 from starlette.testclient import TestClient
 
-from vidpipe.runner.job_request import ForgetJob
 from vidpipe.settings import init_home, load
 from vidpipe.web.app import create_app
 from vidpipe.web.home import WebHome
-from vidpipe.web.jobs import Jobs
+from vidpipe.web.jobs import Job, RunningJob
 from vidpipe_tests import clips
 from vidpipe_tests.fault_server import FaultServer, slow
 
@@ -126,6 +127,18 @@ def test_a_killed_process_is_a_failed_job_and_others_wait_for_their_turn(client:
     assert client.get(f"{API}/runs/unknown/events").status_code == 404
 
 
+def test_a_job_can_be_canceled_before_its_process_has_read_the_request(tmp_path: Path) -> None:
+    class Hasty(RunningJob):
+        def _changed(self) -> None:
+            super()._changed()
+            if self.job.state == "running":
+                self.stop()
+
+    job = Hasty(Job(id="1", kind="run", created_at=datetime.now(UTC), by=""), "{}")
+    job.work([sys.executable, "-m", "vidpipe.pipeline.job_process", "--home", str(tmp_path)])
+    assert (job.job.state, job.job.error) == ("canceled", None)
+
+
 def test_questions_need_a_model_that_answers(client: TestClient) -> None:
     refused = client.post(f"{API}/ask", json={"videos": [], "question": "Is it blue?"})
     assert refused.status_code == 409
@@ -154,7 +167,6 @@ def test_what_a_canceled_job_has_finished_stays(client: TestClient, tmp_path: Pa
     (canceled,) = (item["id"] for item in client.get(f"{API}/sources").json()["items"] if item["state"] != "stored")
     again = events(client, start(client, "/sources/retry", ids=[canceled]))
     assert again[-1][2]["error"]["message"] == "1 of 1 sources could not be added.", "its server is gone"
-    jobs: Jobs = client.app.state.jobs  # type: ignore[attr-defined]
-    removed = events(client, jobs.start(ForgetJob(videos=[video]), "test").id)[-1][2]
+    removed = events(client, start(client, "/forget", videos=[video]))[-1][2]
     assert (removed["state"], removed["progress"]) == ("succeeded", {"done": 1, "total": 1, "failed": 0})
     assert [one["state"] for one in removed["result"]["videos"]] == ["forgotten"]

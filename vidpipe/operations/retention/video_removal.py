@@ -66,7 +66,7 @@ def forget(
 
     Args:
         library: The library.
-        ids: The videos.
+        ids: The videos; those that are not in the library are skipped.
         remove_partition: Removes a video's partition from Dagster.
         busy: Videos of unfinished runs.
         dry_run: Remove nothing.
@@ -76,6 +76,8 @@ def forget(
     with library.leases() as leases:
         leases.free_dead()
         for sha256 in ids:
+            if library.videos.get(sha256) is None:
+                continue
             free: Any = sha256 not in busy
             if free and dry_run:
                 free = videos.find_one({"_id": sha256, "lease": {"$exists": False}}, {"_id": 1})
