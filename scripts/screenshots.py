@@ -1,9 +1,7 @@
 """`make screenshots`: takes screenshots of the library page and of Dagster's page for a small library.
 
-They are written to docs/screenshots/.
-
-
-It creates a home in a temporary folder, starts it with `vidpipe up`, and adds videos through its watched list; then one
+They are written to docs/screenshots/. It creates a home in a temporary folder, starts it with `vidpipe up`, and adds
+videos through its watched list, also your own clips in data/samples/. The last ones are added on the page. Then one
 video is deleted and processed again, so that there is a failed partition to show.
 """
 
@@ -21,7 +19,7 @@ import threading
 import time
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import machine
 import requests
@@ -29,17 +27,27 @@ from demo import BROKEN, QuietHandler
 from make_samples import SAMPLES, make_samples
 from PIL import Image
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "docs" / "screenshots"
 VIDPIPE = Path(sys.executable).with_name("vidpipe")
 SIZE = {"width": 1400, "height": 860}
-_PHONE = {"width": 390, "height": 780}
+_PHONE = {"viewport": {"width": 390, "height": 780}, "color_scheme": "dark"}
+#: The clip whose page is shown: it has scenes and subtitles.
+_SHOWN = "four-seasons.mp4"
+#: Clips that are added on the page.
+_ADDED = ("fast-cuts.mp4", "night-watch.mp4", BROKEN)
 
-#: Of the library page: name, path ({video} is that of the partition), and what differs from light colors on a desktop.
+#: Of the library page: name, path ({video} is that of the clip), and what differs from light colors on a desktop.
 PAGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("add", "/add", {"viewport": {"width": 1100, "height": 900}}),
     ("library", "/", {}),
-    ("library-dark", "/?q=lake+museum+lost&view=list", {"color_scheme": "dark"}),
-    ("library-phone", "/", {"viewport": _PHONE}),
+    ("library-phone", "/", _PHONE),
+    ("video", "/videos/{video}?t=4.2", {"viewport": {"width": 1400, "height": 1340}}),
+    ("review", "/review?tag=Subtitled", {"viewport": {"width": 1100, "height": 620}}),
+    ("status", "/status", {"viewport": {"width": 1100, "height": 860}}),
 )
 
 _LAUNCH = """
@@ -83,7 +91,11 @@ class RunningHome:
     def json(self, *args: str) -> Any:
         return json.loads(self(*args, "--json", failing=True))
 
-    def wait_until_current(self, limit_s: float = 180) -> None:
+    def by_name(self) -> dict[str, str]:
+        """File name -> video."""
+        return {video["name"]: video["video"] for video in self.json("list")["videos"]}
+
+    def wait_until_current(self, limit_s: float = 400) -> None:
         deadline = time.monotonic() + limit_s
         while True:
             found = self.json("status")
@@ -112,7 +124,26 @@ def lose(running: RunningHome, page: str, video: str) -> None:
     raise SystemExit("the backfill did not end within two minutes")
 
 
-def take_pages(address: str, video: str) -> None:
+def prepare(tab: Page, name: str, site: str) -> None:
+    """Brings a page into the state that is shown."""
+    if name == "add":
+        tab.get_by_label("URLs", exact=True).fill("\n".join(f"{site}/{clip}" for clip in _ADDED))
+        tab.get_by_role("button", name="Add", exact=True).click()
+        tab.locator("#items a").first.wait_for(timeout=120_000)
+        tab.locator("#items .failed").first.wait_for(timeout=120_000)
+        tab.locator("#items progress[value]:not([value='0'])").first.wait_for(timeout=120_000)
+    elif name == "video":
+        tab.locator(".explain summary").first.click()
+        tab.locator(".explain li").first.wait_for()
+    elif name == "review":
+        tab.locator("#sheet li").first.wait_for()
+        tab.keyboard.press("y")
+        tab.wait_for_timeout(500)
+    elif name == "status":
+        tab.locator(".plots svg").first.wait_for()
+
+
+def take_pages(address: str, site: str, running: RunningHome) -> None:
     """Takes those of the library page."""
     from playwright.sync_api import sync_playwright
 
@@ -121,10 +152,15 @@ def take_pages(address: str, video: str) -> None:
         chromium = playwright.chromium.launch(executable_path=browser(), args=["--no-sandbox"])
         for name, path, options in PAGES:
             tab = chromium.new_page(**{"viewport": SIZE, **options})
-            tab.goto(address + path.format(video=video), wait_until="networkidle")
+            tab.goto(address + path.format(video=running.by_name()[_SHOWN]), wait_until="load")
+            tab.wait_for_timeout(1500)
+            prepare(tab, name, site)
             picture = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
             picture.quantize(256, dither=Image.Dither.NONE).save(OUT / f"{name}.png", optimize=True)  # a third as large
             print(f"  {(OUT / name).relative_to(ROOT)}.png")
+            if name == "add":
+                running.wait_until_current()
+            tab.close()
         chromium.close()
 
 
@@ -149,8 +185,8 @@ def take(page: str, good: str, failed: str) -> None:
                 tab.keyboard.press("Alt+e")  # opens the groups
                 tab.wait_for_timeout(4000)
             if name == "partition":
-                tab.get_by_text("[Show Markdown]").click()
-                tab.wait_for_timeout(2000)
+                tab.locator("img[src*='/thumbnail']").wait_for(timeout=60_000)
+                tab.wait_for_timeout(1000)
             tab.screenshot(path=OUT / f"{name}.png")
             print(f"  {(OUT / name).relative_to(ROOT)}.png")
         chromium.close()
@@ -162,24 +198,29 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         served = Path(folder) / "site"
         shutil.copytree(SAMPLES, served)
+        (served / BROKEN).write_text("not a video")
+        for clip in (ROOT / "data" / "samples").glob("*.m[kop]*"):
+            shutil.copy(clip, served)
         handler = functools.partial(QuietHandler, directory=str(served))
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         running = RunningHome(Path(folder) / "home")
         running("init", str(running.home))
-        names = sorted(path.name for path in served.iterdir() if path.suffix in (".mp4", ".mkv", ".webm"))
+        site = f"http://127.0.0.1:{server.server_port}"
+        names = sorted(path.name for path in served.iterdir() if path.suffix in (".mp4", ".mkv", ".mov", ".webm"))
         with (running.home / "data" / "urls.txt").open("a") as file:
-            file.writelines(f"http://127.0.0.1:{server.server_port}/{name}\n" for name in names if name != BROKEN)
+            file.writelines(f"{site}/{name}\n" for name in names if name not in _ADDED)
         up = running.json("up")
         page = up["addresses"]["web"]
         try:
             running.wait_until_current()
-            videos = [video["video"] for video in running.json("list")["videos"]]
             print("Screenshots:")
-            take_pages(up["addresses"]["library"], videos[0])
+            take_pages(up["addresses"]["library"], site, running)
+            videos = running.by_name()
+            shown, lost = videos.pop(_SHOWN), videos.popitem()[1]
             shutil.rmtree(served)
-            lose(running, page, videos[1])
-            take(page, videos[0], videos[1])
+            lose(running, page, lost)
+            take(page, shown, lost)
         finally:
             running("down", "--force", failing=True)
             server.shutdown()

@@ -25,9 +25,9 @@ from vidpipe_tests.models.packaged_models import models_directory, with_models  
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CLIPS_VARIABLE = "VIDPIPE_TEST_CLIPS"
-#: Folders whose tests share what takes long to set up: a home with a dozen videos in every stage, a home with running
-#: servers, torch with a loaded model. They run in one process, and start first.
-_SHARED_SETUP = ("end_to_end", "services", "qwen")
+#: Folders and fixtures whose tests share what takes long to set up: a home with a dozen videos in every stage, a home
+#: with running servers, torch with a loaded model, a small library behind its page. They run in one process each.
+_SHARED_SETUP = ("end_to_end", "services", "qwen", "small_library")
 #: Files that mostly wait for Dagster's daemon, which checks backfills every 30 s. They start first.
 _WAITING_FILES = ("test_backfills.py", "test_dagster_dev.py")
 _SERVER_FIXTURES = {"mongod_uri", "embedded_settings", "s3"}
@@ -50,12 +50,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         needs_torch = "qwen" in folders or bool(_TORCH_IMPORTS.search(text))
         if needs_torch:
             item.add_marker(pytest.mark.torch)
-        shared = "qwen" if needs_torch else next((folder for folder in _SHARED_SETUP if folder in folders), None)
+        shared = "qwen" if needs_torch else next((one for one in _SHARED_SETUP if one in folders | fixtures), None)
         item.add_marker(pytest.mark.xdist_group(shared or item.nodeid.partition("::")[0]))
     items.sort(
         key=lambda item: (
             item.path.name not in _WAITING_FILES,
-            not {parent.name for parent in item.path.parents} & set(_SHARED_SETUP),
+            not {parent.name for parent in item.path.parents}.union(getattr(item, "fixturenames", ()))
+            & {*_SHARED_SETUP},
         )
     )
 
@@ -103,7 +104,8 @@ def mongod_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _settings(home: Path, mongod_uri: str) -> Iterator[Settings]:
+def settings_of(home: Path, mongod_uri: str) -> Iterator[Settings]:
+    """Settings of a home with its own database, dropped afterwards."""
     name = f"test_{uuid.uuid4().hex[:16]}"
     yield Settings(home=home, mongodb=MongoDB(uri=SecretStr(mongod_uri), database_name=name))
     with MongoClient[dict[str, object]](mongod_uri) as client:
@@ -113,14 +115,14 @@ def _settings(home: Path, mongod_uri: str) -> Iterator[Settings]:
 @pytest.fixture
 def settings(home: Path, mongod_uri: str) -> Iterator[Settings]:
     """Settings of `home` with its own database on the session's mongod, dropped afterwards."""
-    with _settings(home, mongod_uri) as made:
+    with settings_of(home, mongod_uri) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def module_settings(tmp_path_factory: pytest.TempPathFactory, mongod_uri: str) -> Iterator[Settings]:
     """Settings with a home and database for all tests of a file."""
-    with _settings(tmp_path_factory.mktemp("home"), mongod_uri) as made:
+    with settings_of(tmp_path_factory.mktemp("home"), mongod_uri) as made:
         yield made
 
 

@@ -6,9 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
-from importlib import import_module
 
 import typer
 from prompt_toolkit import PromptSession
@@ -16,6 +15,7 @@ from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.history import FileHistory
 from pymongo.errors import PyMongoError
 
+from vidpipe.cli import search, show, status  # noqa: F401 - loaded before they are asked for
 from vidpipe.cli.context import CommandContext, command_context
 from vidpipe.cli.interrupt import INTERRUPTED
 from vidpipe.cli.main import app, globals_first
@@ -44,13 +44,10 @@ def shell(context: typer.Context) -> None:
     call = command_context(context)
     if call.kept is not None:
         raise SettingsError("This is `vidpipe shell` already.", "`exit` ends it.")
-    home = KeptHome(lambda: call.load().settings, note)
-    try:
+    with closing(KeptHome(lambda: call.load().settings, note)) as home:
         home.opened()
         session = ShellSession(replace(call, home=home.settings.home, kept=home), home)
         finish(session.run_prompts() if sys.stdin.isatty() else session.run_script())
-    finally:
-        home.close()
 
 
 class ShellSession:
@@ -95,16 +92,14 @@ class ShellSession:
     def _run_process(self, args: list[str], stdin: int | None) -> int:
         """Run a command as a process, without holding the library that it may stop or replace."""
         self._home.close()
-        with subprocess.Popen([sys.executable, "-P", "-c", _PROGRAM, *args], stdin=stdin) as process:
-            while process.poll() is None:
-                with suppress(KeyboardInterrupt):  # the process has received the signal, too
-                    process.wait()
+        process = subprocess.Popen([sys.executable, "-P", "-c", _PROGRAM, *args], stdin=stdin)
+        while process.poll() is None:
+            with suppress(KeyboardInterrupt):  # the process has received the signal, too
+                process.wait()
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
     def run_prompts(self) -> int:
         """Run what the user types, until `exit` or Ctrl-D."""
-        for command in ("search", "show", "status"):
-            import_module(f"vidpipe.cli.{command}")
         history = run_directory(self._home.settings) / "shell_history"
         private_directory(history.parent)
         open_private(history).close()
@@ -148,7 +143,7 @@ def _keep_counting(home: KeptHome, prompts: PromptSession[str]) -> None:
             if opened is not None and (now := (opened, opened.library.changes.state())) != seen:
                 library, specs, seen = opened.library, opened.plan.specs, now
                 failed = sum(len(library.states.overall(specs, state).ids) for state in ("failed", "quarantined"))
-                counts = counted(library.videos.count(), "video"), f"{len(library.states.due(specs))} due"
-                prompts.bottom_toolbar = " · ".join((*counts, f"{failed} failed"))
+                videos, due = counted(library.videos.count(), "video"), len(library.states.due(specs))
+                prompts.bottom_toolbar = f"{videos} · {due} due · {failed} failed"
                 prompts.app.invalidate()
         time.sleep(_TOOLBAR_S)

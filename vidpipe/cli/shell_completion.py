@@ -18,15 +18,13 @@ from pymongo.errors import PyMongoError
 from vidpipe.cli.main import COMMANDS, LazyCommand
 from vidpipe.errors import VidpipeError, visible
 from vidpipe.operations.kept_home import KeptHome, OpenHome
-from vidpipe.search.grammar import quoted
+from vidpipe.search.completion import complete
 
 _MOST = 30
 _WORD = re.compile(r"""(?:[^\s'"\\]|\\.?|'[^']*(?:'|$)|"(?:[^"\\]|\\.?)*(?:"|$))+""")
-_TERM = re.compile(r"([-(]*)(?:([a-z_]+):)?(.*)", re.DOTALL)
-_HASH_PREFIX = re.compile(r"[0-9a-f]{2,64}")
 
-#: A word to insert, not yet quoted; what it is; how it is listed.
-_Found = tuple[str, str, str]
+#: A word to insert, not yet quoted; and what it is.
+_Found = Iterable[tuple[str, str]]
 
 
 class CommandCompleter(Completer):
@@ -39,66 +37,51 @@ class CommandCompleter(Completer):
     def __init__(self, home: KeptHome) -> None:
         self._home = home
         self._command = cache(lambda name: LazyCommand(name).load())
-        self._facets: tuple[Any, dict[str, dict[str, int]]] = (None, {})
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         """Yield what the word before the cursor may become."""
         raw = _WORD.findall(document.text_before_cursor)
         last = raw.pop() if raw and document.text_before_cursor.endswith(raw[-1]) else ""
         with suppress(PyMongoError, VidpipeError):
-            for text, about, shown in islice(self._found([*map(_unquoted, raw)], _unquoted(last)), _MOST):
-                yield Completion(shlex.quote(text), -len(last), display=visible(shown), display_meta=about)
+            found = self._found([*map(_unquoted, raw)], _unquoted(last))
+            for text, about in islice((one for one in found if visible(one[0]) == one[0]), _MOST):
+                yield Completion(shlex.quote(text), -len(last), display=text, display_meta=visible(about))
 
-    def _found(self, words: Sequence[str], word: str) -> Iterator[_Found]:
+    def _found(self, words: Sequence[str], word: str) -> _Found:
         if not words or words == ["help"]:
-            yield from _starting(word, {**{name: about for name, (_, about) in COMMANDS.items()}, "exit": ""})
-        elif words[0] in COMMANDS:
-            command = self._command(words[0])
-            options = {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
-            before = options.get(words[-1]) if words[-1].startswith("-") else None
-            if before is not None and not before.is_flag:
-                yield from self._values(before, command, word)
-            elif word.startswith("-") and (word.startswith("--") or words[0] != "search"):  # -word excludes a word
-                yield from _starting(word, {name: one.help or "" for name, one in options.items() if name[0] == "-"})
-            else:
-                for argument in (one for one in command.params if one.opts[0][0] != "-"):
-                    yield from self._values(argument, command, word)
+            return _starting(word, {name: about for name, (_, about) in COMMANDS.items()} | {"exit": ""})
+        if words[0] not in COMMANDS:
+            return ()
+        command = self._command(words[0])
+        options = {name: one for one in command.params for name in (*one.opts, *one.secondary_opts) if name[0] == "-"}
+        before = options.get(words[-1])
+        if before is not None and not before.is_flag:
+            return self._values(command, [before], word)
+        if word.startswith("-") and (word.startswith("--") or words[0] != "search"):  # -word excludes a word
+            return _starting(word, {name: one.help or "" for name, one in options.items()})
+        return self._values(command, [one for one in command.params if one.opts[0][0] != "-"], word)
 
-    def _values(self, parameter: Any, command: Any, word: str) -> Iterator[_Found]:
-        """Yield the values of an option or argument."""
-        context = command.make_context(command.name, [], None, resilient_parsing=True)
-        yield from (
-            (one.value, "", one.value) for one in parameter.shell_complete(context, word) if one.type == "plain"
-        )
-        opened = self._home.current
-        if opened is None:
-            return
-        if parameter.metavar == "QUERY":
-            yield from self._terms(opened, word)
-        elif "VIDEO" in (parameter.metavar or ""):
-            yield from _videos(opened, word)
-        elif parameter.name == "stages":
-            yield from _starting(word, dict.fromkeys(opened.library.graph.names, ""))
-        else:
-            yield from _starting(word, self._counts(opened, parameter.name))
+    def _values(self, command: Any, parameters: Sequence[Any], word: str) -> _Found:
+        """Yield the values of an option or of the arguments."""
+        opened, context = self._home.current, command.make_context(command.name, [], None, resilient_parsing=True)
+        for one in parameters:
+            yield from ((choice.value, "") for choice in one.shell_complete(context, word) if choice.type == "plain")
+            if opened is not None and "VIDEO" in (one.metavar or ""):
+                yield from _videos(opened, word)
+            elif opened is not None and one.name == "stages":
+                yield from _starting(word, dict.fromkeys(opened.library.graph.names, ""))
+            elif opened is not None and not opened.index.load():  # otherwise it cannot be used
+                yield from _words(opened, word) if one.metavar == "QUERY" else _values_of(opened, one.name, word)
 
-    def _terms(self, opened: OpenHome, word: str) -> Iterator[_Found]:
-        """Yield the fields that a term of a query may name, or the values of the one it names."""
-        signs, name, start = _TERM.fullmatch(word).groups()  # type: ignore[union-attr]  # it matches anything
-        if name is None:
-            fields = {f"{field.name}:": field.help for field in opened.index.fields}
-            yield from ((signs + text, about, shown) for text, about, shown in _starting(start, fields))
-        else:
-            for text, about, shown in _starting(start.lstrip('"'), self._counts(opened, name)):
-                yield f"{signs}{name}:{text if text.isalnum() else quoted(text)}", about, shown
 
-    def _counts(self, opened: OpenHome, name: str) -> dict[str, str]:
-        """Return the values of a field, most frequent first -> how many videos have it. Of the index as it is now."""
-        if opened.index.load():  # it cannot be used
-            return {}
-        if self._facets[0] is not opened.index.searcher:
-            self._facets = opened.index.searcher, opened.engine.find(order="date", limit=1).facets
-        return {value: str(count) for value, count in self._facets[1].get(name, {}).items()}
+def _words(opened: OpenHome, word: str) -> _Found:
+    found = complete(word, opened.index, _MOST)
+    return ((word[: one.start] + one.text, one.help or str(one.count or "")) for one in found)
+
+
+def _values_of(opened: OpenHome, field: str, word: str) -> _Found:
+    counts = opened.engine.find(order="date", limit=1).facets.get(field, {})
+    return _starting(word, {value: str(count) for value, count in counts.items()})
 
 
 def _unquoted(raw: str) -> str:
@@ -109,21 +92,16 @@ def _unquoted(raw: str) -> str:
     return raw
 
 
-def _starting(word: str, named: dict[str, str]) -> Iterator[_Found]:
-    """Yield those of `named` that start with `word`, whatever its case, unless they cannot be typed."""
-    for name, about in named.items():
-        if name.casefold().startswith(word.casefold()) and visible(name) == name:
-            yield name, visible(about), name
+def _starting(word: str, named: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield those of `named` that start with `word`, whatever its case."""
+    return ((name, about) for name, about in named.items() if name.casefold().startswith(word.casefold()))
 
 
-def _videos(opened: OpenHome, word: str) -> Iterator[_Found]:
+def _videos(opened: OpenHome, word: str) -> _Found:
     """Yield videos by the start of a file name or hash; both are read from an index, and only a few."""
-    queries: list[dict[str, Any]] = [{"ingest.names": re.compile(f"^{re.escape(word)}")}]
-    if _HASH_PREFIX.fullmatch(word):
-        queries.append({"_id": {"$gte": word, "$lte": word + "g"}})
-    for query in queries:
-        for row in opened.library.collections["videos"].find(query, {"ingest.names": 1}).limit(_MOST):
-            sha256, names = row["_id"][:12], row["ingest"]["names"]
-            name = next((one for one in names if one.startswith(word)), "")
-            by_hash = visible(name) != name or name[:1] in ("", "-")
-            yield (sha256, visible(", ".join(names[:1])), sha256) if by_hash else (name, sha256, name)
+    by_name = {"ingest.names": re.compile(f"^{re.escape(word)}")}
+    query = {"$or": [by_name, {"_id": {"$gte": word, "$lt": f"{word}g"}}]}
+    for row in opened.library.collections["videos"].find(query, {"ingest.names": 1}).limit(_MOST):
+        sha256, names = row["_id"][:12], row["ingest"]["names"]
+        name = next((one for one in names if one.startswith(word) and visible(one) == one and one[:1] != "-"), "")
+        yield (name, sha256) if name else (sha256, ", ".join(names[:1]))

@@ -32,7 +32,7 @@ class ApiKey:
         name: What it is for.
         scope: What it allows.
         created_at: When it was made.
-        expires_at: When it ends to be valid; None: never.
+        expires_at: When it stops being valid; None: never.
         last_used: Roughly when it was used last; None: never.
     """
 
@@ -59,7 +59,8 @@ class ApiKeys:
         """Return a new key and its secret, which is not stored and cannot be shown again."""
         secret = PREFIX + secrets.token_urlsafe(32)
         key = ApiKey(uuid.uuid4().hex[:8], name, scope, datetime.now(UTC), expires_at)
-        self._keys.insert_one({"_id": key.id, "hash": _hashed(secret), **_stored(key)})
+        stored = {field: getattr(key, field) for field in _STORED}
+        self._keys.insert_one({"_id": key.id, "hash": _hashed(secret), **stored})
         return key, secret
 
     def all(self) -> Iterator[ApiKey]:
@@ -105,10 +106,6 @@ class ApiKeys:
 
 def _hashed(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _stored(key: ApiKey) -> dict[str, Any]:
-    return {name: getattr(key, name) for name in _STORED}
 
 
 def _key(row: dict[str, Any]) -> ApiKey:

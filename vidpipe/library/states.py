@@ -36,6 +36,8 @@ WORST_FIRST: tuple[State, ...] = ("quarantined", "failed", "due", "blocked", "cu
 Reason = Literal["new", "inputs", "files", "next try", "spec"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 _TRIED = ("ok", "failed", "quarantined")
+#: What `classify` needs of an entry.
+CLASSIFIED_BY = ("status", "ready", "stale", "spec", "next_try_at")
 BY_ITSELF: tuple[Reason, ...] = tuple(reason for reason in REASONS if reason != "spec")
 
 #: Seconds after the first, second, … launch that achieved nothing, before the next one.

@@ -64,7 +64,7 @@ def playability(
         (info.video_profile == "Extended", "Browsers do not play the profile Extended of H.264"),
         (max(info.coded_width, info.coded_height) > _MAX_SIDE, "Browsers do not all play pictures this large"),
         (info.mirrored, "Browsers do not mirror the picture"),
-        (info.video_streams > 1, "It has several video streams, of which browsers choose another"),
+        (info.video_streams > 1, "It has several video streams, and browsers may play another one"),
         (bool(sounds), f"Browsers do not all play {', '.join(sounds[:3])} sound in {name} files"),
         (bool(info.clock_jumps or info.undecodable_packets), "Its times jump, and browsers do not correct them"),
         (abs(starts_s) > _MAX_LATE_S, f"Its picture starts at {starts_s:.2f} s, where browsers do not agree on times"),

@@ -16,6 +16,7 @@ from vidpipe.media.decode_plan import Size, even_side
 from vidpipe.media.facts import PackedFrame
 from vidpipe.media.frame_pack import FramePack, decode_jpeg, encode_jpeg
 from vidpipe.safe_files import replace_file
+from vidpipe.text.webvtt import timestamp
 
 _NAME = "storyboard.jpg"
 _TILE, _COLUMNS, _MOST_TILES = (160, 284), 10, 100
@@ -54,13 +55,8 @@ class Storyboard:
         cues = ["WEBVTT\n"]
         for number, (start_s, end_s) in enumerate(zip(starts, ends, strict=True)):
             where = ",".join(map(str, (*self.place(number), *self.tile)))
-            cues.append(f"{_clock(start_s)} --> {_clock(end_s)}\n{_NAME}#xywh={where}\n")
+            cues.append(f"{timestamp(start_s)} --> {timestamp(end_s)}\n{_NAME}#xywh={where}\n")
         return "\n".join(cues)
-
-
-def _clock(time_s: float) -> str:
-    minutes, milliseconds = divmod(round(time_s * 1000), 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02}.{milliseconds % 1000:03}"
 
 
 def layout(pack: FramePack, width: int, height: int) -> Storyboard:

@@ -126,7 +126,7 @@ class Guard:
                 f"This page is not served under the name {', '.join(given)[:100]!a}. If it should be, add the name "
                 "to [Services] AllowedHosts in config.ini and run `vidpipe up`.",
             )
-        if not (_is_link(scope, headers) or _is_picture(scope, headers)):
+        if not _is_link(scope, headers):
             origins = headers.getlist("origin")
             sites = headers.getlist("sec-fetch-site")
             # Browsers disagree on what Sec-Fetch-Site a WebSocket of the same site gets, but all of them send Origin.
@@ -183,18 +183,6 @@ def _is_link(scope: Scope, headers: Headers) -> bool:
         and headers.get("sec-fetch-mode") == "navigate"
         and headers.get("sec-fetch-dest") == "document"
         and not _NOT_LINKED.match(scope["path"])
-    )
-
-
-def _is_picture(scope: Scope, headers: Headers) -> bool:
-    """Returns whether a page at another port of this host shows a picture that may be shown there."""
-    return (
-        scope["type"] == "http"
-        and scope["method"] == "GET"
-        and headers.get("sec-fetch-site") == "same-site"
-        and headers.get("sec-fetch-dest") == "image"
-        and "origin" not in headers
-        and bool(_SHOWN_ELSEWHERE.fullmatch(scope["path"]))
     )
 
 

@@ -27,8 +27,7 @@ def status_of(library: Library, plan: Plan) -> dict[str, Any]:
     counts = library.states.counts(plan.specs)
     stages: dict[str, Any] = {name: dict(counts.get(name, dict.fromkeys(STATES, 0))) for name in library.graph.names}
     for name, problem in plan.unavailable.items():
-        error = {field: getattr(problem, field) for field in ("message", "hint", "exit_code")}
-        stages.setdefault(name, dict.fromkeys(STATES, 0))["problem"] = {"kind": type(problem).__name__, **error}
+        stages.setdefault(name, dict.fromkeys(STATES, 0))["problem"] = problem.as_json()
     services = [asdict(service) for service in running_services(settings)]
     daemon = any(service["name"] == "daemon" for service in services)
     return {
@@ -83,10 +82,9 @@ def failures(library: Library, plan: Plan, limit: int) -> Iterator[dict[str, Any
 def failed_sources(library: Library, limit: int) -> Iterator[dict[str, Any]]:
     """Yield why sources failed; limit 0: all."""
     today = Dependencies.of(library.settings)
-    for number, source in enumerate(library.sources.in_state(*FAILED_SOURCES)):
-        if limit and number >= limit:
-            return
+    for source in islice(library.sources.in_state(*FAILED_SOURCES), limit or None):
         yield {
+            "id": source.id,
             "url": readable_url(source.url),
             "state": source.state,
             "message": source.last_error or "",

@@ -83,6 +83,7 @@ def run_process(
     cancelled: threading.Event | None = None,
     graph: StageGraph | None = None,
     library: Library | None = None,
+    by: str = "command",
 ) -> RunReport:
     """Fulfil `request` (None: all that is due) by the job `process`.
 
@@ -96,6 +97,7 @@ def run_process(
         cancelled: Stops the run once set.
         graph: The stages; those of vidpipe by default.
         library: An open library, which stays open; by default one is opened and closed.
+        by: Who starts it (see `RunStep`).
 
     Raises:
         SettingsError: A stage is unknown, or Dagster's instance cannot be opened, which stops the work.
@@ -120,7 +122,7 @@ def run_process(
         work = StartedWork(observer, estimate(opened, plan, request).model if DescribingStages.of(plan) else None)
         runner = Runner(opened, plan, work, work.run_id, cancelled)
         with _stopped_by_signals(cancelled), ThreadPoolExecutor(1, thread_name_prefix="dagster") as pool:
-            recorded = pool.submit(_record, work, request, opened, plan, cancelled)
+            recorded = pool.submit(_record, work, request, opened, plan, cancelled, by=by)
             try:
                 work.end(runner.run(request.model_copy(update={"check_files": False})))  # it has checked them
             except KeyboardInterrupt:
@@ -131,14 +133,14 @@ def run_process(
 
 
 def _record(
-    work: StartedWork, request: RunRequest, library: Library, plan: Plan, cancelled: threading.Event
+    work: StartedWork, request: RunRequest, library: Library, plan: Plan, cancelled: threading.Event, *, by: str
 ) -> RunReport:
     """Follow the work by a Dagster run until it ends. If Dagster fails, the work is stopped."""
     try:
         from vidpipe.pipeline.jobs import PROCESS_OP, process_job
         from vidpipe.pipeline.resources import InProcessRun
 
-        run = InProcessRun(plan.settings, library, cancelled=cancelled, work=work)
+        run = InProcessRun(plan.settings, library, cancelled=cancelled, work=work, by=by)
         succeeded = execute(run, process_job(plan.graph, plan.settings), PROCESS_OP, request.as_config())
         if run.report is None:
             raise unexplained(succeeded)

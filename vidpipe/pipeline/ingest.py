@@ -64,6 +64,7 @@ def run_ingest(
     cancelled: threading.Event | None = None,
     graph: StageGraph | None = None,
     library: Library | None = None,
+    by: str = "command",
 ) -> list[IngestOutcome]:
     """Add `inputs` by the job `ingest`, run in this process.
 
@@ -81,6 +82,7 @@ def run_ingest(
         cancelled: Set it to stop.
         graph: Stages of the library; the default ones if None.
         library: Open, and left open; None opens one.
+        by: Who starts it (see `RunStep`).
 
     Returns:
         One outcome for each source, in order, after the inputs that cannot be added.
@@ -103,8 +105,9 @@ def run_ingest(
     with open_library(settings, graph, library) as opened:
         register(gathered.requests, opened.sources)
         caller = InProcessRun(
-            settings, opened, ingest_observer=observer, gathered=gathered, cancelled=cancelled or threading.Event()
-        )
+            settings, opened, ingest_observer=observer, gathered=gathered, by=by,
+            cancelled=cancelled or threading.Event(),
+        )  # fmt: skip
         config = {"sources": [one.id for one in gathered.requests], "refresh": refresh, "retry": retry}
         ok = execute(caller, ingest_job(graph), OP, config)
         if caller.outcomes is None:

@@ -155,7 +155,7 @@ class JobWork:
 
     @property
     def _shared(self) -> dict[str, Any]:
-        of_library = {"graph": self.graph, "library": self.library}
+        of_library = {"graph": self.graph, "library": self.library, "by": "page"}
         return {"observer": self.events, "cancelled": self.cancelled, **of_library}
 
     def _add(self, job: AddJob) -> dict[str, Any]:

@@ -74,6 +74,7 @@ class InProcessRun:
         ingest_observer: Receives what happens to each source.
         gathered: Requests of ingest, with the secrets of their URLs.
         cancelled: Set by the caller to stop the run.
+        by: Who started it (see `RunStep`).
         report: The report of the stages.
         outcomes: The outcomes of ingest.
         fault: What ended the work; raised again outside Dagster.
@@ -85,6 +86,7 @@ class InProcessRun:
     ingest_observer: IngestObserver | None = None
     gathered: Gathered | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
+    by: str = "command"
     report: RunReport | None = None
     outcomes: list[IngestOutcome] | None = None
     fault: BaseException | None = None

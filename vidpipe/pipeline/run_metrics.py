@@ -45,7 +45,7 @@ def step_metrics(
 
 def _by(tags: Mapping[str, str], caller: InProcessRun | None) -> str:
     if caller is not None:
-        return "command"
+        return caller.by
     found = next((by for tag, by in _BY_TAG.items() if tag in tags), "page")
     return tags.get("vidpipe/by", found)
 

@@ -5,7 +5,7 @@ A character of a script written without spaces counts as a word, so that a phras
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -82,8 +82,8 @@ def stems(text: str, language: str) -> list[str]:
     return analyzer(language).analyze(" ".join(tokens(text)))
 
 
-def words_in(text: str, language: str) -> list[Word]:
-    """Return the words of `text`, which must be `composed`, with their places."""
+def words_in(text: str, language: str, is_sought: Callable[[str], bool] = bool) -> list[Word]:
+    """Return the words of `text`, which must be `composed`, with their places; none, if the stem of none is sought."""
     places: Sequence[int] = range(len(text))
     bare = text.lower()
     if not text.isascii():
@@ -92,6 +92,8 @@ def words_in(text: str, language: str) -> list[Word]:
         bare = "".join(parts)
     found = list(_WORD.finditer(bare))
     stemmed = analyzer(language).analyze(" ".join(match[0][:_LONGEST_WORD] for match in found))
+    if not any(map(is_sought, stemmed)):  # as mostly; the rest takes longer
+        return []
     return [
         Word(places[match.start()], places[match.end() - 1] + 1, stem)
         for match, stem in zip(found, stemmed, strict=True)

@@ -194,16 +194,21 @@ class Engine:
             'Write some: `vidpipe search --meaning "a dog runs"`.',
         )
 
-    def ids(self, query: str = "", filters: Sequence[str] = ()) -> list[str]:
+    def ids(self, query: str = "", filters: Sequence[str] = (), *, stale: bool = False) -> list[str]:
         """Return the hashes of all videos that `query` and `filters` find, sorted.
 
         All words must match: what is done to a selection is not done to what is only similar, in words or in meaning.
 
+        Args:
+            query: What is searched for; everything, if it is empty.
+            filters: Further queries that must hold.
+            stale: Whether the index may lack changes: what is only shown may be out of date, what is acted on not.
+
         Raises:
             QueryError: A query is wrong.
-            UnavailableError: MongoDB is unavailable, or the index lacks changes: a selection must not be out of date.
+            UnavailableError: MongoDB is unavailable, or the index lacks changes.
         """
-        if self._index.behind:
+        if self._index.behind and not stale:
             raise UnavailableError(
                 f"The search index is missing the changes to {self._index.behind} videos, because another process is "
                 "updating it.",

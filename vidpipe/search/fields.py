@@ -1,7 +1,7 @@
 """The fields of the query language: those that stages declare, and those that the library itself answers."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -115,7 +115,7 @@ class Fields:
         return fingerprint(declared)
 
     def values(
-        self, document: Mapping[str, Any], scenes: Sequence[Mapping[str, Any]] = ()
+        self, document: Mapping[str, Any], scenes: Sequence[Mapping[str, Any]] = (), only: Container[str] | None = None
     ) -> Iterator[tuple[SearchField, Iterable[Any]]]:
         """Yield each declared field of a stored video with its different values (embeddings: all), in order.
 
@@ -124,10 +124,11 @@ class Fields:
         Args:
             document: The video's document.
             scenes: Its scenes' documents.
+            only: Names of fields, without the others; None: all.
         """
         for declared in self._declared:
             field, result = declared.field, document.get(declared.key) if declared.key else document
-            if result is None:
+            if result is None or (only is not None and field.name not in only):
                 continue
             try:
                 found = field.values({**result, "scenes": scenes} if declared.scenes else result)

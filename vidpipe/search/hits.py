@@ -3,10 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import product
 
 from vidpipe.library.library import Library
 from vidpipe.library.queries.show import SUMMARY_FIELDS, summary
 from vidpipe.library.schema import Document
+from vidpipe.library.states import CLASSIFIED_BY
 from vidpipe.library.videos import chunked
 from vidpipe.search.analysis import language_of
 from vidpipe.search.documents import moment_of
@@ -60,6 +62,8 @@ class Hits:
         self._nearest = nearest
         self._has_words = not nearest and any(True for _ in wanted(node))
         self._matcher = Matcher(wanted(node))
+        texts = (field for field in translation.fields if field.kind in ("text", "term"))
+        self._texts = {field.name for field in texts if self._matcher.concerns(field)}
 
     def videos(self, rows: Sequence[Row]) -> Iterator[Document]:
         """Yield a hit for each video, in order."""
@@ -97,13 +101,14 @@ class Hits:
         return hits, cursor, True
 
     def _read(self, rows: Sequence[Row], *, texts: bool) -> Iterator[dict[str, tuple[Row, Document]]]:
-        stages = self._library.graph.names
-        unread = {**UNREAD, **{f"stages.{stage}.{name}": 0 for stage in stages for name in ("data", "inputs")}}
-        fields = unread if texts else dict.fromkeys((*SUMMARY_FIELDS, *(f"stages.{stage}" for stage in self._specs)), 1)
+        videos, states = self._library.collections["videos"], product(self._specs, CLASSIFIED_BY)
+        fields = dict.fromkeys((*SUMMARY_FIELDS, *(f"stages.{stage}.{name}" for stage, name in states)), 1)
         for chunk in chunked(rows, _AT_ONCE):
             ids = [str(self._translation.searcher.doc(row.address).get_first("video")) for row in chunk]
-            documents = self._library.collections["videos"].find({"_id": {"$in": ids}}, fields)
-            by_id = {document["_id"]: document for document in documents}
+            by_id = {document["_id"]: document for document in videos.find({"_id": {"$in": ids}}, fields)}
+            # MongoDB cannot name what it returns of `stages` and what it leaves out of the rest in one projection.
+            for document in videos.find({"_id": {"$in": list(by_id)}}, {**UNREAD, "stages": 0}) if texts else ():
+                by_id[document["_id"]] |= document
             yield {sha256: (row, by_id[sha256]) for sha256, row in zip(ids, chunk, strict=True) if sha256 in by_id}
 
     def _hit(self, row: Row, document: Document, matches: Sequence[Match]) -> Document:
@@ -112,11 +117,10 @@ class Hits:
         return {**summary(document, self._specs), "score": score, **(shown[0] if shown else _NOTHING), "matches": shown}
 
     def _in_video(self, document: Document) -> Iterator[Match]:
-        for field, values in self._translation.fields.values(document) if self._has_words else ():
-            if field.kind in ("text", "term") and self._matcher.concerns(field):
-                texts = list(values)
-                language = language_of(texts, field.stated_language)
-                yield from filter(None, (self._matcher.match(field, text, language) for text in texts))
+        for field, values in self._translation.fields.values(document, only=self._texts) if self._has_words else ():
+            texts = list(values)
+            language = language_of(texts, field.stated_language)
+            yield from filter(None, (self._matcher.match(field, text, language) for text in texts))
 
     def _best_moments(self, ids: Sequence[str]) -> dict[str, list[Match]]:
         # All may have been deleted meanwhile.

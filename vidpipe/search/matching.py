@@ -1,9 +1,11 @@
 """Where a text matches what is searched for: the places of the words, and the words around the best of them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 from typing import Any, NamedTuple
 
 from vidpipe.search.analysis import Word, composed, stems, tokens, words_in
@@ -19,6 +21,9 @@ LONGEST_TEXT = 100_000
 _MOST_SPLIT = 2_000
 #: Most places of one word in a text.
 _MOST_PLACES = 500
+#: Where letters meet digits, and, besides, where capitals begin words; in ASCII.
+_DIGIT_BORDER = re.compile("(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
+_ANY_BORDER = re.compile(f"{_DIGIT_BORDER.pattern}|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class Matcher:
         """Return `text` cut into what is not and what is wanted, in any field: [("a red ", False), ("bus", True)]."""
         text = composed(text)
         reading = words_in(text[:LONGEST_TEXT], language)
-        by_stem, marked = _by_stem(reading), bytearray(len(text))
+        by_stem, marked = _by_stem(reading, bool), bytearray(len(text))
         for one in self._wanted:
             if isinstance(one, Words):
                 row = _pattern(one.text, language, one.prefix)
@@ -111,8 +116,10 @@ class Matcher:
                 rows[number] = _pattern(one.text, language, one.prefix)
             elif one.key == term_key(field, text):
                 yield _Place(0, len(text), number)
-        for words in _readings(text, language, compound=field.compound) if rows else ():
-            by_stem = _by_stem(words)
+        firsts = {stems[0] for stems, _ in rows.values()}
+        is_sought = bool if any(prefix for _, prefix in rows.values()) else firsts.__contains__
+        for words in filter(None, _readings(text, language, is_sought, compound=field.compound)) if rows else ():
+            by_stem = _by_stem(words, is_sought)
             for number, row in rows.items():
                 for first, last in islice(_in_a_row(words, by_stem, *row), _MOST_PLACES):
                     yield _Place(first.start, last.end, number)
@@ -128,11 +135,12 @@ def _pattern(text: str, language: str, continued: bool) -> tuple[tuple[str, ...]
     return tuple(stems(text, language)), tokens(text)[-1] if continued else ""
 
 
-def _by_stem(words: Sequence[Word]) -> dict[str, list[int]]:
-    """Return stem -> the places of the words with it."""
+def _by_stem(words: Sequence[Word], is_sought: Callable[[str], bool]) -> dict[str, list[int]]:
+    """Return stem -> the places of the words with it, of stems that are sought."""
     by_stem: dict[str, list[int]] = {}
     for at, word in enumerate(words):
-        by_stem.setdefault(word.stem, []).append(at)
+        if is_sought(word.stem):
+            by_stem.setdefault(word.stem, []).append(at)
     return by_stem
 
 
@@ -148,33 +156,30 @@ def _in_a_row(
             yield words[first], words[first + len(before)]
 
 
-def _readings(text: str, language: str, *, compound: bool) -> Iterator[Sequence[Word]]:
-    """Yield the words of a text; of one with compound words, also their parts."""
-    yield words_in(text, language)
+def _readings(
+    text: str, language: str, is_sought: Callable[[str], bool], *, compound: bool
+) -> Iterator[Sequence[Word]]:
+    """Yield the words of a text; of one with compound words, also their parts. None, if the stem of none is sought."""
+    yield words_in(text, language, is_sought)
     for by_case in (False, True) if compound else ():
-        split, places = _split(text[:_MOST_SPLIT], by_case=by_case)
-        if len(split) > min(len(text), _MOST_SPLIT):
-            yield [Word(places[word.start], places[word.end - 1] + 1, word.stem) for word in words_in(split, language)]
+        if borders := _borders(text[:_MOST_SPLIT], by_case=by_case):
+            split = " ".join(text[start:end] for start, end in pairwise((0, *borders, min(len(text), _MOST_SPLIT))))
+            spaces = [number + border for number, border in enumerate(borders)]
+            words = words_in(split, language, is_sought)
+            yield [Word(at - bisect_left(spaces, at), end - bisect_left(spaces, end), stem) for at, end, stem in words]
 
 
-def _split(text: str, *, by_case: bool) -> tuple[str, list[int]]:
-    """Separate letters from digits, and, if `by_case`, words at capitals, as `search_forms` does.
-
-    Returns:
-        The text with spaces in between, and the place in `text` of each of its characters.
-    """
-    parts: list[str] = []
-    places: list[int] = []
-    for place, here in enumerate(text):
-        before, after = text[place - 1 : place], text[place + 1 : place + 2]
-        digits = (before.isalpha() and here.isnumeric()) or (before.isnumeric() and here.isalpha())
-        capital = here.isupper() and (before.islower() or (before.isupper() and after.islower()))
-        if digits or (by_case and capital):
-            parts.append(" ")
-            places.append(place)
-        parts.append(here)
-        places.append(place)
-    return "".join(parts), places
+def _borders(text: str, *, by_case: bool) -> list[int]:
+    """Return where letters meet digits, and, if `by_case`, where capitals begin words, as `search_forms` splits."""
+    if text.isascii():
+        return [match.start() for match in (_ANY_BORDER if by_case else _DIGIT_BORDER).finditer(text)]
+    return [
+        place
+        for place, (before, here, after) in enumerate(zip(f" {text}", text, f"{text[1:]} ", strict=False))
+        if (before.isalpha() and here.isnumeric())
+        or (before.isnumeric() and here.isalpha())
+        or (by_case and here.isupper() and (before.islower() or (before.isupper() and after.islower())))
+    ]
 
 
 def _context(text: str, places: Sequence[_Place]) -> tuple[str, tuple[tuple[int, int], ...]]:

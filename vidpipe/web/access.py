@@ -80,11 +80,10 @@ def identify(request: Request, opened: Opened) -> Caller | None:
     """
     keys = ApiKeys(opened.library.collections)
     key, secret, session = None, _bearer(request), request.cookies.get(SESSION_COOKIE)
-    with opened.library.connection.errors_explained():
-        if secret is not None:
-            key = keys.of_secret(secret)
-        elif session:
-            key = keys.of_session(session)
+    if secret is not None:
+        key = keys.of_secret(secret)
+    elif session:
+        key = keys.of_session(session)
     if key is not None:
         count(request, key.id)
         return Caller(key.name, key)

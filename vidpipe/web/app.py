@@ -10,14 +10,10 @@ from fastapi.staticfiles import StaticFiles
 from vidpipe import __version__
 from vidpipe.web import problems
 from vidpipe.web.api import (
-    completion,
     exports,
-    health,
     labels,
     media,
     playback,
-    questions,
-    removal,
     runs,
     search,
     session,
@@ -30,7 +26,7 @@ from vidpipe.web.api import (
 )  # fmt: skip
 from vidpipe.web.home import WebHome
 from vidpipe.web.jobs import Jobs
-from vidpipe.web.pages import add, api_docs, library, review, settings_page, sign_in, status_page, video
+from vidpipe.web.pages import library, simple, video
 from vidpipe.web.pages.rendering import problem_page
 from vidpipe.web.rate_limits import RateLimits
 from vidpipe.web.request_guard import RequestGuard
@@ -41,11 +37,10 @@ API = "/api/v1"
 _API = [
     module.router
     for module in (
-        health, session, videos, search, completion, media, playback, sources, uploads, runs, questions, labels,
-        verdicts, exports, removal, status, settings,
+        session, videos, search, media, playback, sources, uploads, runs, labels, verdicts, exports, status, settings,
     )
 ]  # fmt: skip
-_PAGES = [module.router for module in (library, video, review, add, status_page, settings_page, sign_in, api_docs)]
+_PAGES = [module.router for module in (library, video, simple)]
 
 
 def create_app(home: WebHome) -> FastAPI:

@@ -74,20 +74,22 @@ class WebHome(KeptHome):
         super().close()
 
 
-def web_home(request: Request) -> WebHome:
-    """Return the server's library."""
+async def _home(request: Request) -> WebHome:  # async: a thread for it would cost more than what it does
     home: WebHome = request.app.state.home
     return home
 
 
-def _opened(request: Request) -> OpenHome:
-    return web_home(request).opened()
+#: Parameters of endpoints: the server's library; opened; and with a search index that is up to date.
+Home = Annotated[WebHome, Depends(_home)]
 
 
-def _searchable(request: Request) -> OpenHome:
-    return web_home(request).searchable()
+def _opened(home: Home) -> OpenHome:
+    return home.opened()
 
 
-#: Parameters of endpoints: the open library, and with a search index that is up to date.
+def _searchable(home: Home) -> OpenHome:
+    return home.searchable()
+
+
 Opened = Annotated[OpenHome, Depends(_opened)]
 Searchable = Annotated[OpenHome, Depends(_searchable)]

@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -87,19 +88,14 @@ class RunningJob:
     """A job with its events and its process. Used by several threads."""
 
     def __init__(self, job: Job, request: str) -> None:
-        self._job = job
+        #: As it is now. It is replaced when it changes, and never changed itself.
+        self.job = job
         self._request = request
         self._lock = threading.RLock()
         self._events: dict[object, JobEvent] = {}
         self._last_id = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._changed()
-
-    @property
-    def job(self) -> Job:
-        """The job as it is now."""
-        with self._lock:
-            return self._job.model_copy(deep=True)
 
     def events(self, after: int = 0) -> list[JobEvent]:
         """Return the events since the one with the id `after`."""
@@ -110,12 +106,12 @@ class RunningJob:
         """Start the process, and follow it until it ends."""
         with tempfile.TemporaryFile() as errors:
             with self._lock:
-                if self._job.state != "queued":
+                if self.job.state != "queued":
                     return
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
                 )
-                self._job = self._job.model_copy(update={"state": "running", "began_at": datetime.now(UTC)})
+                self.job = self.job.model_copy(update={"state": "running", "began_at": datetime.now(UTC)})
             process = self._process
             assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - pipes
             self._changed()
@@ -140,10 +136,9 @@ class RunningJob:
             self._add(name, data)
             return
         with self._lock:
-            progress = self._job.progress
-            for figure, added in data.items():
-                setattr(progress, figure, getattr(progress, figure) + added)
-            progress.total = max(progress.total, progress.done)
+            figures = Counter(self.job.progress.model_dump()) + Counter(data)
+            progress = JobProgress(**{**figures, "total": max(figures["total"], figures["done"])})
+            self.job = self.job.model_copy(update={"progress": progress})
 
     def _add(self, name: str, data: Mapping[str, Any]) -> None:
         """Keep an event; of several about the same subject, the latest one."""
@@ -163,14 +158,14 @@ class RunningJob:
         """Set the final state, with result and error."""
         with self._lock:
             # as a whole: who sees the final state also sees the final event
-            self._job = Job.model_validate({**self._job.model_dump(), **end, "ended_at": datetime.now(UTC)})
+            self.job = Job.model_validate({**self.job.model_dump(), **end, "ended_at": datetime.now(UTC)})
             self._request = ""
             self._changed()
 
     def stop(self) -> None:
         """Ask the process to stop; a job that waits for its turn is canceled at once."""
         with self._lock:
-            if self._job.state == "queued":
+            if self.job.state == "queued":
                 self.end({"state": "canceled"})
             elif self._process is not None and self._process.stdin is not None:
                 with suppress(OSError):
@@ -197,7 +192,7 @@ class Jobs:
     def __init__(self, home: Path, config: Path | None = None) -> None:
         self._command = [sys.executable, "-m", "vidpipe.pipeline.job_process", "--home", str(home)]
         self._command += ["--config", str(config)] if config else []
-        self._jobs: dict[str, RunningJob] = {}
+        self.jobs: dict[str, RunningJob] = {}
         self._lock = threading.Lock()
         self._turns = threading.Semaphore(_MOST_RUNNING)
         self._threads: list[threading.Thread] = []
@@ -211,11 +206,11 @@ class Jobs:
         job = Job(id=uuid.uuid4().hex, kind=request.kind, created_at=datetime.now(UTC), by=by)
         running = RunningJob(job, request.model_dump_json())
         with self._lock:
-            if sum(one.job.state == "queued" for one in self._jobs.values()) >= _MOST_QUEUED:
+            if sum(one.job.state == "queued" for one in self.jobs.values()) >= _MOST_QUEUED:
                 raise RequestError(429, f"{_MOST_QUEUED} jobs wait already.", "Try again later.", {"Retry-After": "60"})
-            self._jobs[job.id] = running
-            for old in [key for key, one in self._jobs.items() if one.job.state in FINAL_STATES][: -_MOST_KEPT or None]:
-                del self._jobs[old]
+            self.jobs[job.id] = running
+            for old in [key for key, one in self.jobs.items() if one.job.state in FINAL_STATES][: -_MOST_KEPT or None]:
+                del self.jobs[old]
             self._threads = [thread for thread in self._threads if thread.is_alive()]
             thread = threading.Thread(target=self._follow, args=(running,), name="job", daemon=True)
             self._threads.append(thread)
@@ -233,7 +228,7 @@ class Jobs:
     def __iter__(self) -> Iterator[Job]:
         """Yield the jobs, the latest first."""
         with self._lock:
-            jobs = list(self._jobs.values())
+            jobs = list(self.jobs.values())
         return (one.job for one in reversed(jobs))
 
     def __getitem__(self, job_id: str) -> RunningJob:
@@ -243,7 +238,7 @@ class Jobs:
             RequestError: There is none of this id any more.
         """
         with self._lock:
-            running = self._jobs.get(job_id)
+            running = self.jobs.get(job_id)
         if running is None:
             raise RequestError(404, "There is no such job.", "The server keeps the latest jobs until it stops.")
         return running
@@ -251,7 +246,7 @@ class Jobs:
     def close(self) -> None:
         """Cancel all jobs, and wait until they have stored what is finished."""
         with self._lock:
-            jobs, threads = list(self._jobs.values()), self._threads
+            jobs, threads = list(self.jobs.values()), self._threads
         for one in jobs:
             one.stop()
         deadline = time.monotonic() + _STOP_S
@@ -259,10 +254,10 @@ class Jobs:
             thread.join(max(0.0, deadline - time.monotonic()))
 
 
-def _web_jobs(request: Request) -> Jobs:
+async def _jobs(request: Request) -> Jobs:
     jobs: Jobs = request.app.state.jobs
     return jobs
 
 
 #: Parameter of endpoints: the server's jobs.
-ServerJobs = Annotated[Jobs, Depends(_web_jobs)]
+ServerJobs = Annotated[Jobs, Depends(_jobs)]

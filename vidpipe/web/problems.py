@@ -59,7 +59,8 @@ class RequestError(VidpipeError):
         self.headers = headers or {}
 
 
-def _status_of(error: VidpipeError) -> int:
+def http_status(error: VidpipeError) -> int:
+    """Return the HTTP status that reports an error."""
     if isinstance(error, RequestError):
         return error.status
     if isinstance(error, NoSuchVideo):
@@ -102,7 +103,7 @@ def install(app: FastAPI, page: ProblemPage) -> None:
     @app.exception_handler(VidpipeError)
     def explained(request: Request, error: VidpipeError) -> Response:
         headers = error.headers if isinstance(error, RequestError) else None
-        return answer(request, _status_of(error), error.message, error.hint, headers)
+        return answer(request, http_status(error), error.message, error.hint, headers)
 
     @app.exception_handler(PyMongoError)
     def failed(request: Request, error: PyMongoError) -> Response:

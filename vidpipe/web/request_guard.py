@@ -17,7 +17,7 @@ CONTENT_SECURITY_POLICY = (
 )
 #: What the API serves is data, also if it looks like a page, such as an uploaded file.
 API_CONTENT_SECURITY_POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; sandbox allow-same-origin"
-_API = "/api/"
+_API = "/api/v1/"
 #: Enough for 10,000 videos. Uploads are written to disk as they arrive, and have limits of their own.
 MOST_BODY_BYTES = 4_000_000
 _UPLOADS = "/api/v1/uploads"

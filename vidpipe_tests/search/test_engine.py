@@ -388,3 +388,4 @@ def test_a_selection_is_never_out_of_date(own_library: Library) -> None:
         assert found(engine.find("lighthouse")) == [HARBOUR]
         with pytest.raises(UnavailableError, match="missing the changes to 1 video"):
             engine.ids("lighthouse")
+        assert engine.ids("lighthouse", stale=True) == [HARBOUR]

@@ -136,6 +136,9 @@ def files_of(home: Path) -> dict[str, bytes]:
 def test_an_installed_wheel_makes_the_same_home_as_a_clone(clone: Path, tmp_path: Path) -> None:
     built = wheel(clone)
     assert all(name.startswith(("vidpipe/", "vidpipe-")) for name in built.namelist())
+    pages = [path for folder in ("static", "templates") for path in (clone / "vidpipe/web" / folder).rglob("*.*")]
+    assert pages
+    assert {path.relative_to(clone).as_posix() for path in pages} <= set(built.namelist())
     built.extractall(tmp_path / "site" / "packages")
     installed = files_of(init(tmp_path / "site" / "packages", tmp_path / "from wheel"))
     assert installed == files_of(init(clone, tmp_path / "from clone"))

@@ -21,6 +21,7 @@ from vidpipe.stages.registry import build_graph
 from vidpipe.web.app import create_app
 from vidpipe.web.home import WebHome
 from vidpipe_tests import clips
+from vidpipe_tests.conftest import settings_of
 from vidpipe_tests.operations.serving_page import serving
 
 if TYPE_CHECKING:
@@ -54,28 +55,51 @@ def fill(settings: Settings, folder: Path, labels: tuple[str, ...] = ()) -> dict
     return {Path(outcome.input).name: outcome.video for outcome in outcomes if outcome.video}
 
 
-@pytest.fixture(scope="module")
-def small_library(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallLibrary]:
-    """Four clips of one to three seconds; processes of their own find the library, too, by variables."""
-    settings, folder = module_settings, tmp_path_factory.mktemp("clips")
-    init_home(settings.home)
+@pytest.fixture(scope="session")
+def small_library(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallLibrary]:
+    """Four clips of one to three seconds; for tests that only look, or leave everything as it was."""
+    folder = tmp_path_factory.mktemp("clips")
     clips.color_cuts(folder / CUTS, ("red", "green", "blue"), audio="sine")
     clips.subtitled(folder / TALK, [(0.2, 1.0, "What a wonderful, happy lighthouse"), (1.2, 2.0, "A red boat")])
     clips.moving(folder / TALL, size="180x320", seconds=1.0)
     clips.moving(folder / HOSTILE, source="smptebars", seconds=1.0)
+    with settings_of(tmp_path_factory.mktemp("home"), mongod_uri) as settings:
+        init_home(settings.home)
+        yield SmallLibrary(settings, fill(settings, folder, labels=("Seaside",)))
+
+
+def copied(library: SmallLibrary, settings: Settings) -> SmallLibrary:
+    """A copy of a library in a home and a database of its own, to be changed."""
+    init_home(settings.home)
+    shutil.copytree(library.settings.home / "data", settings.home / "data", dirs_exist_ok=True)
+    graph = build_graph(settings)
+    with Library.open(library.settings, graph) as original, Library.open(settings, graph) as copy:
+        for name, collection in original.collections.items():
+            copy.collections[name].delete_many({})
+            if documents := list(collection.find()):
+                copy.collections[name].insert_many(documents)
+    return SmallLibrary(settings, library.videos)
+
+
+@pytest.fixture(scope="module")
+def own_library(small_library: SmallLibrary, module_settings: Settings) -> SmallLibrary:
+    """A copy of `small_library` for the tests of a file."""
+    return copied(small_library, module_settings)
+
+
+@pytest.fixture(scope="module")
+def served(own_library: SmallLibrary) -> Iterator[str]:
+    """The address of the library page of `own_library`, without a slash at the end.
+
+    Processes of their own find the library, too, by variables.
+    """
+    home, settings = WebHome(lambda: own_library.settings), own_library.settings
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VIDPIPE_HOME", str(settings.home))
         patch.setenv("VIDPIPE_MONGODB_URI", settings.mongodb.uri.get_secret_value())
         patch.setenv("VIDPIPE_MONGODB_DATABASENAME", settings.mongodb.database_name)
-        yield SmallLibrary(settings, fill(settings, folder, labels=("Seaside",)))
-
-
-@pytest.fixture(scope="module")
-def served(small_library: SmallLibrary) -> Iterator[str]:
-    """The address of the library page of `small_library`, without a slash at the end."""
-    home = WebHome(lambda: small_library.settings)
-    with closing(home), serving(create_app(home)) as port:
-        yield f"http://127.0.0.1:{port}"
+        with closing(home), serving(create_app(home)) as port:
+            yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from vidpipe_tests.web.conftest import CUTS, SmallLibrary
+from vidpipe_tests.web.conftest import CUTS, HOSTILE, TALK, SmallLibrary
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -23,6 +23,73 @@ def serious_violations(page: Page) -> list[str]:
         f"{one['id']}: {node['html']}"
         for one in found if one["impact"] in ("serious", "critical") for node in one["nodes"]
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_any_page(
+    page: Page, scheme: Literal["light", "dark"], small_library: SmallLibrary
+) -> None:
+    page.emulate_media(color_scheme=scheme)
+    video = f"/videos/{small_library.videos[TALK]}?q=boat"
+    pages = (
+        video,
+        "/review",
+        "/review?tag=Silent",
+        "/add",
+        "/status",
+        "/settings",
+        "/settings?file=config.ini",
+        "/login",
+        "/api/docs",
+    )
+    found = {}
+    for path in pages:
+        page.goto(path, wait_until="networkidle")
+        for details in page.locator("main details:not([open]) > summary").all():
+            details.click()
+        found[path] = serious_violations(page)
+    assert found == {path: [] for path in pages}
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/review?tag=Silent", "/add", "/status", "/settings", "/login", "/videos/{video}"]
+)
+def test_no_page_is_wider_than_a_phone(page: Page, path: str, small_library: SmallLibrary) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(path.format(video=small_library.videos[HOSTILE]), wait_until="networkidle")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_verdicts_are_given_by_key_and_undone(page: Page) -> None:
+    from playwright.sync_api import expect
+
+    page.goto("/review")
+    page.get_by_role("link", name="Silent").click()
+    counts = page.locator("#counts")
+    expect(counts).to_contain_text(" judged: 0 yes, 0 no")
+    expect(page.locator("#sheet li").first).to_be_focused()
+    page.keyboard.press("y")
+    page.keyboard.press("n")
+    expect(counts).to_contain_text("1 yes, 1 no")
+    page.keyboard.press("u")
+    expect(counts).to_contain_text("1 yes, 0 no")
+    page.reload()
+    expect(counts).to_contain_text("1 yes, 0 no")
+    page.get_by_label("Show").select_option("yes")
+    expect(page.locator("#sheet li")).to_have_count(1)
+    page.keyboard.press("y")
+    page.get_by_role("button", name="Yes").click()
+    expect(counts).to_contain_text("0 yes, 0 no")
+
+
+def test_what_cannot_be_asked_says_what_to_do(
+    page: Page, small_library: SmallLibrary, browser_faults: list[str]
+) -> None:
+    page.goto(f"/videos/{small_library.videos[CUTS]}")
+    page.get_by_label("Question about this video").fill("What is shown?")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.locator("#ask").get_by_text("Set Backend = qwen or endpoint").wait_for()
+    browser_faults[:] = [fault for fault in browser_faults if "409 (Conflict)" not in fault]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -11,9 +11,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from html.parser import HTMLParser
+from itertools import cycle, product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
@@ -23,35 +25,43 @@ from starlette.testclient import TestClient
 
 from vidpipe.library.changes import Changes
 from vidpipe.library.library import Library
-from vidpipe.runner.plan import Plan
-from vidpipe.runner.runner import Runner
+from vidpipe.library.verdicts import Verdicts
 from vidpipe.settings import Settings, init_home
-from vidpipe.sources.ingest import Ingest
-from vidpipe.sources.inputs import gather
 from vidpipe.stages.registry import build_graph
 from vidpipe.web.app import create_app
 from vidpipe.web.home import WebHome
-from vidpipe_tests import clips
+from vidpipe.web.jobs import Job, RunningJob
+from vidpipe_tests.operations.serving_page import serving
+from vidpipe_tests.web.conftest import TALK, SmallLibrary
 from vidpipe_tests.web.hostile_texts import HOSTILE_TEXTS, harmless
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 PER_VIDEO = 10
-#: {video}: each of the videos; {text}: each of a few texts, as part of an address.
+#: {video}: each of the videos, and of the jobs, which have the same ids; {text}: some of the texts, all in soak.
 PAGES = (
     "/",
-    "/?view=list",
     "/?view=list&limit=500",
     "/?q={text}",
-    "/?q=tag:{text}&limit=1",
+    "/?q=tag:{text}&moments=true&limit=1",
     "/?filter={text}",
     "/videos/{video}",
+    "/videos/{video}?q={text}&t=0.5",
+    "/review",
     "/review?tag={text}",
     "/add",
+    "/add?run={text}",
     "/status",
     "/settings",
+    "/settings?file=custom_tags.json",
     "/login?next={text}",
+    "/api/docs",
     "/{text}",
 )
 API = (
+    "health",
+    "session",
     "videos?limit=500",
     "videos?q={text}",
     "videos/{video}",
@@ -62,28 +72,41 @@ API = (
     "videos/{video}/similar",
     "videos/{video}/playback",
     "videos/{video}/storyboard",
+    "search?limit=500&moments=true",
     "search?q={text}",
     "facets",
     "complete?q={text}",
-    "verdicts",
+    "complete?q=tag:",
+    "verdicts?limit=500",
+    "verdicts?tag={text}",
     "review?tag={text}",
+    "review/tags",
     "runs",
-    "sources",
+    "runs/{video}",
+    "runs/{text}",
+    "sources?limit=500",
     "status",
     "stats",
     "failures",
     "settings",
+    "settings/files/custom_tags.json",
 )
 FILES = (
+    "videos/{video}/thumbnail",
+    "videos/{video}/frame?t=0.5",
     "videos/{video}/media?download=1",
     "videos/{video}/subtitles.vtt",
+    "videos/{video}/storyboard.jpg",
+    "videos/{video}/storyboard.vtt",
+    "videos/{video}/proxy",
+    "runs/{video}/events",
     "exports?format=jsonl",
     "exports?format=csv",
     "exports?format=csv&scenes=true",
+    "exports?format=parquet",
 )
-#: These are asked for with all texts.
-_CHEAP = ("/{text}", "/login?next={text}", "/?q=tag:{text}&limit=1")
 _FORMULA = re.compile(r"[\s\0]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
+_TIMES = re.compile(r"[\d:.]+ --> [\d:.]+")
 _DISPOSITION = re.compile(
     r'(attachment|inline)(; filename="[^"\\]*")?(; filename\*=(UTF|utf)-8\'\'[A-Za-z0-9!#$&+.^_`|~%-]+)?'
 )
@@ -160,32 +183,38 @@ def _open(settings: Settings, template: dict[str, list[Any]], texts: Sequence[st
             sha256 = f"{number:064x}"
             videos[sha256] = list(texts[len(videos) * PER_VIDEO :][:PER_VIDEO])
             for name, documents in _documents(template, number, videos[sha256]).items():
-                database[name].insert_many(documents)
-    home = held.enter_context(closing(WebHome(lambda: settings)))
-    return ServedLibrary(
-        TestClient(create_app(home), "http://127.0.0.1:8000", client=("127.0.0.1", 5000), follow_redirects=False),
-        videos,
-    )
+                library.collections[name].insert_many(documents)
+        verdicts = Verdicts(library.collections)
+        for sha256, named in videos.items():
+            for text in named:
+                verdicts.put(sha256, text, "yes", text)
+    app = create_app(held.enter_context(closing(WebHome(lambda: settings))))
+    for sha256, named in videos.items():
+        job = Job(id=sha256, kind="add", created_at=datetime.now(UTC), by=named[0])
+        app.state.jobs._jobs[sha256] = running = RunningJob(job, "")
+        running._receive("source", {"input": named[0], "name": named[1], "error": named[2], "hint": named[3]})
+        error = {"message": named[4], "hint": named[5]}
+        running.end({"state": "failed", "error": error, "result": {"texts": named}})
+    client = TestClient(app, "http://127.0.0.1:8000", client=("127.0.0.1", 5000), follow_redirects=False)
+    return ServedLibrary(client, videos)
 
 
 @pytest.fixture(scope="module")
-def libraries(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ServedLibrary]]:
+def libraries(small_library: SmallLibrary, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ServedLibrary]]:
     """A library of the hostile texts, and one of the same shape of harmless ones."""
-    settings, folder = module_settings, tmp_path_factory.mktemp("clips")
-    init_home(settings.home)
-    clips.subtitled(folder / "talk.mkv", [(0.2, 1.0, "What a wonderful lighthouse")])
-    graph = build_graph(settings)
-    with Library.open(settings, graph) as library, closing(Plan.make(graph, settings)) as plan:
-        Ingest(settings, library.sources).run(gather([str(folder)]).requests)
-        assert not Runner(library, plan).run().failures
-        template = {name: list(library.collections[name].find()) for name in ("videos", "scenes", "sources")}
+    settings, talk = small_library.settings, small_library.videos[TALK]
+    with Library.open(settings, build_graph(settings)) as library:
+        template = {
+            name: list(library.collections[name].find({"_id" if name == "videos" else "video": talk}))
+            for name in ("videos", "scenes", "sources")
+        }
+    tame = [harmless(text, number) for number, text in enumerate(HOSTILE_TEXTS)]
     with ExitStack() as held:
         made = []
-        for name, texts in {
-            "hostile": HOSTILE_TEXTS, "harmless": [harmless(text, number) for number, text in enumerate(HOSTILE_TEXTS)]
-        }.items():  # fmt: skip
+        for name, texts in {"hostile": HOSTILE_TEXTS, "harmless": tame}.items():
             home = init_home(tmp_path_factory.mktemp(name)).home
-            shutil.copytree(settings.home / "data" / "media", home / "data" / "media")
+            for stored in ("media", "derived"):
+                shutil.copytree(settings.home / "data" / stored, home / "data" / stored)
             database = settings.mongodb.model_copy(update={"database_name": f"{settings.mongodb.database_name}_{name}"})
             page = settings.library_page.model_copy(update={"requests_per_minute": 0})
             changes = {"home": home, "mongodb": database, "library_page": page}
@@ -193,17 +222,17 @@ def libraries(module_settings: Settings, tmp_path_factory: pytest.TempPathFactor
         yield made
 
 
-def answers(library: ServedLibrary, path: str, texts: Sequence[str], *, every: int = 1) -> list[Response]:
-    """The answers at a path for each video and text; none while there is no such page."""
-    videos, chosen = list(library.texts)[::every], texts if "{text}" in path else [""]
-    found = []
-    for video in videos if "{video}" in path else [""]:
-        for text in chosen:
-            full = path.replace("{video}", video).replace("{text}", quote(text, safe=""))
-            found.append(library.client.get(full))
-    if {answer.status_code for answer in found} == {404} and path != "/{text}":
-        pytest.skip(f"there is no {path} yet")
-    return found
+def addresses(library: ServedLibrary, path: str, texts: Sequence[str]) -> Iterator[str]:
+    """The addresses at a path: those of all videos, or with each text."""
+    videos = list(library.texts) if "{video}" in path else [""]
+    chosen = texts if "{text}" in path else [""]
+    pairs = zip(cycle(videos), chosen, strict=False) if len(chosen) > 1 else product(videos, chosen)
+    return (path.replace("{video}", video).replace("{text}", quote(text, safe="")) for video, text in pairs)
+
+
+def some_texts(path: str, paths: Sequence[str]) -> Sequence[str]:
+    """Ten of the texts, others for each path."""
+    return HOSTILE_TEXTS[paths.index(path) :: 20]
 
 
 class _Elements(HTMLParser):
@@ -230,37 +259,93 @@ def _check_headers(response: Response) -> None:
     assert set(response.cookies) <= {"vidpipe_csrf"}
 
 
+@pytest.fixture(scope="module")
+def templates(libraries: list[ServedLibrary]) -> list[_Elements]:
+    """Pages of harmless texts, with all that a template may show."""
+    _, tame = libraries
+    texts = ["word1", "https://harmless.test/x", '"', "x:"]
+    paths = [next(addresses(tame, path, [text])) for path in PAGES for text in (texts if "{text}" in path else [""])]
+    return [_Elements(tame.client.get(path).text) for path in (*paths, "/?limit=1", "/review?limit=0")]
+
+
+def _check_page(response: Response, templates: list[_Elements]) -> None:
+    assert response.status_code < 500
+    _check_headers(response)
+    page, known = _Elements(response.text), {element for page in templates for element in page.found}
+    assert set(page.found) <= known, (str(response.url), set(page.found) - known)
+    assert not any(name.startswith("on") or name == "style" for _, names in page.found for name in names)
+    active = [[tag for tag, _ in page.found if tag in _ACTIVE] for page in templates]
+    assert [tag for tag, _ in page.found if tag in _ACTIVE] in active
+    for address in page.addresses:
+        assert re.match(r"(https?:/|/(?![/\\])|\?|#|blob:|$)", address), address
+
+
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_has_only_elements_of_its_template(path: str, libraries: list[ServedLibrary]) -> None:
-    hostile, tame = libraries
-    texts = HOSTILE_TEXTS if path in _CHEAP else HOSTILE_TEXTS[::10]
-    expected = [
-        _Elements(answer.text) for answer in answers(tame, path, ["word1", "https://harmless.test/x", '"', "x:"])
-    ]
-    known = {element for page in expected for element in page.found}
-    active = [[tag for tag, _ in page.found if tag in _ACTIVE] for page in expected]
-    for response in answers(hostile, path, texts):
-        assert response.status_code < 500
-        _check_headers(response)
-        page = _Elements(response.text)
-        assert set(page.found) <= known, set(page.found) - known
-        assert not any(name.startswith("on") or name == "style" for _, names in page.found for name in names)
-        assert [tag for tag, _ in page.found if tag in _ACTIVE] in active
-        for address in page.addresses:
-            assert re.match(r"(https?:/|/(?![/\\])|\?|#|blob:|$)", address), address
+def test_a_page_has_only_elements_of_its_template(
+    path: str, libraries: list[ServedLibrary], templates: list[_Elements]
+) -> None:
+    hostile, _ = libraries
+    for address in addresses(hostile, path, some_texts(path, PAGES)):
+        _check_page(hostile.client.get(address), templates)
 
 
 @pytest.mark.parametrize("path", API)
 def test_json_carries_every_text_as_it_is(path: str, libraries: list[ServedLibrary]) -> None:
     hostile, _ = libraries
-    for response in answers(hostile, f"/api/v1/{path}", HOSTILE_TEXTS[::10]):
-        assert response.status_code < 500, response.text
-        assert response.headers["content-type"] in ("application/json", "application/problem+json")
-        _check_headers(response)
-        found = json.loads(response.text)
-        if path == "videos/{video}" and response.status_code == 200:
-            texts = set(hostile.texts[response.url.path.rpartition("/")[2]])
-            assert texts <= _strings(found), texts - _strings(found)
+    for address in addresses(hostile, f"/api/v1/{path}", some_texts(path, API)):
+        _check_json(hostile, hostile.client.get(address))
+
+
+def _check_json(library: ServedLibrary, response: Response) -> None:
+    assert response.status_code < 500, response.text
+    assert response.headers["content-type"] in ("application/json", "application/problem+json")
+    _check_headers(response)
+    found, (parent, _, name) = json.loads(response.text), response.url.path.rpartition("/")
+    if parent in ("/api/v1/videos", "/api/v1/runs") and name in library.texts:
+        texts = set(library.texts[name])
+        assert texts <= _strings(found), texts - _strings(found)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("path", [path for path in PAGES if "{text}" in path])
+def test_a_page_has_only_elements_of_its_template_whatever_its_address(
+    path: str, libraries: list[ServedLibrary], templates: list[_Elements]
+) -> None:
+    for address in addresses(libraries[0], path, HOSTILE_TEXTS):
+        _check_page(libraries[0].client.get(address), templates)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("path", [path for path in API if "{text}" in path])
+def test_json_is_json_whatever_its_address(path: str, libraries: list[ServedLibrary]) -> None:
+    for address in addresses(libraries[0], f"/api/v1/{path}", HOSTILE_TEXTS):
+        _check_json(libraries[0], libraries[0].client.get(address))
+
+
+@pytest.mark.soak
+def test_nothing_runs_in_a_browser(libraries: list[ServedLibrary], browser: Browser) -> None:
+    hostile, said = libraries[0], []
+    with serving(hostile.client.app) as port, closing(browser.new_context()) as context:
+        page = context.new_page()
+        page.on("console", lambda one: said.append(one.text) if "Content Security Policy" in one.text else None)
+        page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        for path in PAGES:
+            for address in list(addresses(hostile, path, some_texts(path, PAGES)))[:20]:
+                page.goto(f"http://127.0.0.1:{port}{address}", wait_until="networkidle")
+                assert page.url.startswith(f"http://127.0.0.1:{port}/"), page.url
+                assert said == [], address
+
+
+def test_every_page_and_every_get_is_among_them(libraries: list[ServedLibrary]) -> None:
+    app: Any = libraries[0].client.app
+    documented = {path for path, methods in app.openapi()["paths"].items() if "get" in methods}
+    included = (route.original_router for route in app.routes if hasattr(route, "original_router"))
+    served = {route.path for router in included for route in router.routes if hasattr(route, "path")}
+    for path in sorted(documented | served):
+        shape = re.compile(re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(path)))
+        ours = [*PAGES, *(f"/api/v1/{one}" for one in (*API, *FILES))]
+        assert any(shape.fullmatch(one.partition("?")[0]) for one in ours), path
 
 
 def _strings(value: Any) -> set[str]:
@@ -272,24 +357,26 @@ def _strings(value: Any) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES)
 def test_files_and_their_names_do_nothing(path: str, libraries: list[ServedLibrary]) -> None:
-    hostile, tame = libraries
-    cues = {answer.text.count(" --> ") for answer in answers(tame, f"/api/v1/{path}", ())} if ".vtt" in path else set()
-    for response in answers(hostile, f"/api/v1/{path}", ()):
-        assert response.status_code == 200, response.text
+    hostile, _ = libraries
+    for response in map(hostile.client.get, addresses(hostile, f"/api/v1/{path}", ())):
+        assert response.status_code == (404 if path.endswith("/proxy") else 200), response.text
         _check_headers(response)
-        assert "html" not in response.headers["content-type"]
-        assert "svg" not in response.headers["content-type"]
+        assert not re.search("html|svg|xml", response.headers["content-type"])
         if "format=csv" in path:
             rows = list(csv.reader(io.StringIO(response.content.decode("utf-8-sig"), newline="")))
-            assert len(rows) > len(hostile.texts)
+            assert len(rows) == len(hostile.texts) + 1
             for cell in (cell for row in rows for cell in row):
                 assert not _FORMULA.match(cell) or re.fullmatch(r"-?[0-9.e+-]+", cell), cell
         if "format=jsonl" in path:
             assert len([json.loads(line) for line in response.text.split("\n") if line]) == len(hostile.texts)
         if ".vtt" in path:
-            assert response.text.startswith("WEBVTT")
-            assert response.text.count(" --> ") in cues
+            assert response.text.startswith("WEBVTT\n")
+            assert all(_TIMES.fullmatch(line) for line in response.text.split("\n") if "-->" in line)
             assert not re.search(r"<(?!/?[cibuv]\b|\d\d:)", response.text)
+        if "/events" in path:
+            lines = [line for line in response.text.split("\n") if line]
+            assert {line.partition(":")[0] for line in lines} == {"event", "data", "id"}
+            assert {line for line in lines if line.startswith("event")} == {"event: source", "event: job"}
 
 
 @pytest.mark.parametrize("surrogate", ["\ud800", "a\udfffb"])

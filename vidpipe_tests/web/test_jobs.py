@@ -17,11 +17,10 @@ import pytest
 from pymongo import MongoClient
 from starlette.testclient import TestClient
 
-from vidpipe.runner.job_request import ForgetJob
 from vidpipe.settings import init_home, load
 from vidpipe.web.app import create_app
 from vidpipe.web.home import WebHome
-from vidpipe.web.jobs import Job, Jobs, RunningJob
+from vidpipe.web.jobs import Job, RunningJob
 from vidpipe_tests import clips
 from vidpipe_tests.fault_server import FaultServer, slow
 
@@ -168,7 +167,6 @@ def test_what_a_canceled_job_has_finished_stays(client: TestClient, tmp_path: Pa
     (canceled,) = (item["id"] for item in client.get(f"{API}/sources").json()["items"] if item["state"] != "stored")
     again = events(client, start(client, "/sources/retry", ids=[canceled]))
     assert again[-1][2]["error"]["message"] == "1 of 1 sources could not be added.", "its server is gone"
-    jobs: Jobs = client.app.state.jobs  # type: ignore[attr-defined]
-    removed = events(client, jobs.start(ForgetJob(videos=[video]), "test").id)[-1][2]
+    removed = events(client, start(client, "/forget", videos=[video]))[-1][2]
     assert (removed["state"], removed["progress"]) == ("succeeded", {"done": 1, "total": 1, "failed": 0})
     assert [one["state"] for one in removed["result"]["videos"]] == ["forgotten"]

@@ -12,15 +12,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from vidpipe.library.library import Library
-from vidpipe.settings import Settings, init_home
 from vidpipe.stages.registry import build_graph
 from vidpipe.web.app import create_app
 from vidpipe.web.home import WebHome
 from vidpipe.web.pages.video_timeline import Line, lanes
-from vidpipe_tests import clips
-from vidpipe_tests.web.conftest import SmallLibrary, fill
+from vidpipe_tests.web.conftest import TALK, SmallLibrary
 
-NAME = "lighthouse.mkv"
 HOSTILE_TEXT = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}</textarea>"
 
 
@@ -48,24 +45,15 @@ class Html(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def talk(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> SmallLibrary:
-    """One subtitled clip of two seconds."""
-    folder = tmp_path_factory.mktemp("clips")
-    init_home(module_settings.home)
-    clips.subtitled(folder / NAME, [(0.2, 1.0, "What a wonderful, happy lighthouse"), (1.2, 2.0, "A red boat")])
-    return SmallLibrary(module_settings, fill(module_settings, folder, labels=("Seaside",)))
-
-
-@pytest.fixture(scope="module")
-def client(talk: SmallLibrary) -> Iterator[TestClient]:
-    with closing(WebHome(lambda: talk.settings)) as home:
+def client(own_library: SmallLibrary) -> Iterator[TestClient]:
+    with closing(WebHome(lambda: own_library.settings)) as home:
         yield TestClient(create_app(home), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 5000))
 
 
 @pytest.fixture(scope="module")
-def path(talk: SmallLibrary) -> str:
+def path(own_library: SmallLibrary) -> str:
     """The address of the page."""
-    return f"/videos/{talk.videos[NAME]}"
+    return f"/videos/{own_library.videos[TALK]}"
 
 
 def shown(client: TestClient, path: str, **params: Any) -> Html:
@@ -77,7 +65,7 @@ def shown(client: TestClient, path: str, **params: Any) -> Html:
 def test_everything_is_in_the_page_without_scripts(client: TestClient, path: str) -> None:
     page = shown(client, path)
     for said in (
-        NAME, "What a wonderful, happy lighthouse", "rule “subtitled”", "has subtitles is true (asked: true)",
+        TALK, "What a wonderful, happy lighthouse", "rule “subtitled”", "has subtitles is true (asked: true)",
         "raw_video", "Seaside", "measured, no model looked at it", "From the file’s subtitles.", "0:02",
     ):  # fmt: skip
         assert said in page.text
@@ -106,8 +94,8 @@ def test_an_unknown_video_is_a_problem(client: TestClient) -> None:
     assert client.get(f"/videos/{'0' * 64}").status_code == 404
 
 
-def test_hostile_texts_stay_text(client: TestClient, talk: SmallLibrary, path: str) -> None:
-    sha256, now = talk.videos[NAME], datetime.now(UTC)
+def test_hostile_texts_stay_text(client: TestClient, own_library: SmallLibrary, path: str) -> None:
+    sha256, now = own_library.videos[TALK], datetime.now(UTC)
     tag = {"tag": HOSTILE_TEXT, "rule": HOSTILE_TEXT, "given_by": "rule", "block": "", "facet": False,
            "evidence": f"{HOSTILE_TEXT} at 0:00", "confidence": None, "model_tags": [HOSTILE_TEXT]}  # fmt: skip
     line = {"start_s": 0.0, "end_s": 1.0, "text": HOSTILE_TEXT, "language": HOSTILE_TEXT, "confidence": 1.0}
@@ -115,7 +103,7 @@ def test_hostile_texts_stay_text(client: TestClient, talk: SmallLibrary, path: s
     answer = {"video": sha256, "scope": "video", "start_s": 0.0, "end_s": 1.0, "prompt_id": HOSTILE_TEXT, "at": now,
               "prompt_hash": "", "template": "hostile", "model": HOSTILE_TEXT, "frames_version": "",
               "raw_text": HOSTILE_TEXT, "value": HOSTILE_TEXT}  # fmt: skip
-    settings = talk.settings
+    settings = own_library.settings
     with Library.open(settings, build_graph(settings)) as library:
         rows = library.collections
         rows["videos"].update_one({"_id": sha256}, {"$set": {

@@ -233,6 +233,7 @@ def _csv_cell(value: Any, kind: str) -> Any:
     if kind == "texts":
         value = "; ".join(value)
     if kind in ("text", "texts"):
+        value = value.replace("\r\n", "\n").replace("\r", "\n")  # the writer does not quote a \r, which ends a row, too
         return f"'{value}" if _FORMULA.match(value) else value
     return value.isoformat() if kind == "time" else value
 

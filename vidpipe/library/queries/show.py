@@ -22,7 +22,7 @@ _SCENE_FIELDS = (
     "index", "start_s", "end_s", "start_frame", "end_frame", "thumbnail", "description", "described_by", "answers",
     "active_area", "stats",
 )  # fmt: skip
-#: What `summary` needs of a video's document, besides `stages`.
+#: What `summary` needs of a video's document, besides `CLASSIFIED_BY` of each of its `stages`.
 SUMMARY_FIELDS = (
     "added_at", "ingest.names", "ingest.urls", "ingest.labels", "ingest.titles", "metadata.duration_s",
     "metadata.width", "metadata.height", "metadata.resolution", "metadata.video_codec", "metadata.title",
@@ -50,7 +50,7 @@ def summary(document: Document, specs: Mapping[str, str]) -> Document:
     """Return what lists and searches show of a video.
 
     Args:
-        document: The video's document with `SUMMARY_FIELDS` and `stages`.
+        document: The video's document with what `SUMMARY_FIELDS` says.
         specs: Today's spec of each stage that can run.
     """
     facts: Document = document[INGEST]

@@ -86,7 +86,10 @@ def delete_proxies(settings: Settings, library: Library, report: PruneReport, dr
 
 def _delete_uploads(settings: Settings, report: PruneReport, dry_run: bool) -> None:
     for folder in settings.uploads_directory.glob("*"):
-        stats = [path.stat() for path in folder.glob("*")]
+        stats = []
+        for path in folder.glob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                stats.append(path.stat())
         written_at = max((stat.st_mtime for stat in stats), default=0.0)
         if written_at < cutoff(settings.retention.partial_days):
             report.add(sum(stat.st_size for stat in stats), written_at or None)

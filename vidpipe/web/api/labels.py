@@ -2,13 +2,13 @@
 
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
 
 from vidpipe.errors import UNSAFE
 from vidpipe.settings import audit
 from vidpipe.web.access import Writer
-from vidpipe.web.home import Searchable, web_home
+from vidpipe.web.home import Home, Searchable
 from vidpipe.web.selection import VideoChoice
 
 router = APIRouter(tags=["labels"])
@@ -57,10 +57,9 @@ class LabelsChanged(BaseModel):
 
 
 @router.post("/labels")
-def change_labels(change: LabelChange, opened: Searchable, caller: Writer, request: Request) -> LabelsChanged:
+def change_labels(change: LabelChange, home: Home, opened: Searchable, caller: Writer) -> LabelsChanged:
     """Add labels to videos, or remove them."""
-    with opened.library.connection.errors_explained():
-        changed = opened.library.sources.relabel(change.ids(opened.engine), change.add, change.remove)
-    web_home(request).catch_up()
+    changed = opened.library.sources.relabel(change.ids(opened.engine), change.add, change.remove)
+    home.catch_up()
     audit("labels", by=caller.name, add=change.add, remove=change.remove, changed=changed)
     return LabelsChanged(changed=changed)

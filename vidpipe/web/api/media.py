@@ -16,9 +16,9 @@ from vidpipe.operations.kept_home import OpenHome
 from vidpipe.stages.contract import INGEST
 from vidpipe.text.webvtt import webvtt
 from vidpipe.web.access import Reader
-from vidpipe.web.api.videos import Sha256
 from vidpipe.web.home import Opened
 from vidpipe.web.problems import RequestError
+from vidpipe.web.selection import Sha256
 
 router = APIRouter(tags=["media"])
 
@@ -48,8 +48,22 @@ class OneRange(FileResponse):
     max_ranges = 1
 
 
+def cached(request: Request, etag: str, *, forever: bool = False) -> tuple[dict[str, str], Response | None]:
+    """Return the headers of an answer that changes with `etag`, and the answer itself if the client has it already.
+
+    Args:
+        request: The request.
+        etag: Changes with the answer.
+        forever: The answer to this URL never changes.
+    """
+    kept = "max-age=31536000, immutable" if forever else "no-cache"
+    headers = {"ETag": f'"{etag}"', "Cache-Control": f"private, {kept}"}
+    known = headers["ETag"] in request.headers.get("if-none-match", "")
+    return headers, Response(status_code=304, headers=headers) if known else None
+
+
 def file_response(
-    request: Request, path: Path, media_type: str, headers: dict[str, str], *, file_name: str | None = None
+    request: Request, path: Path, media_type: str, etag: str, *, forever: bool = False, file_name: str | None = None
 ) -> Response:
     """Return the response with a file, or with the range of it that was asked for.
 
@@ -57,7 +71,8 @@ def file_response(
         request: The request.
         path: Of the file.
         media_type: Its Content-Type.
-        headers: With the ETag of its content.
+        etag: Changes with its content.
+        forever: See `cached`.
         file_name: Under which the browser stores it; None: it shows it.
 
     Raises:
@@ -65,8 +80,9 @@ def file_response(
     """
     if not path.is_file():
         raise RequestError(404, f"The file {path.name} is not there.", "`vidpipe check` lists what is missing.")
-    if headers["ETag"] in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
+    headers, answer = cached(request, etag, forever=forever)
+    if answer is not None:
+        return answer
     asked, found = request.headers.get("range", ""), path.stat()
     if asked and "," not in asked and "if-range" not in request.headers and not _is_within(asked, found.st_size):
         outside = {"Content-Range": f"bytes */{found.st_size}"}
@@ -95,12 +111,9 @@ def inside(folder: Path, path: Path) -> Path:
 
 def _picture(request: Request, read: Callable[[], bytes], version: str, place: object, asked: str | None) -> Response:
     """Return the response with a JPEG. If its version was `asked` for, the URL will never mean another one."""
-    kept = "31536000, immutable" if asked == version else "60"
-    headers = {"ETag": f'"{version}-{place}"', "Cache-Control": f"private, max-age={kept}"}
-    if headers["ETag"] in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
+    headers, answer = cached(request, f"{version}-{place}", forever=asked == version)
     try:
-        return Response(read(), headers=headers, media_type="image/jpeg")
+        return answer or Response(read(), headers=headers, media_type="image/jpeg")
     except OSError:
         raise RequestError(404, "The file of this picture is not there.", _RUN) from None
 
@@ -152,8 +165,7 @@ def get_media(
     is_webm = metadata.get("container") == "matroska" and metadata.get("video_codec") in ("vp8", "vp9", "av1")
     media_type = _TYPES.get("webm" if is_webm else metadata.get("container", ""), "application/octet-stream")
     file_name = UNSAFE.sub("_", name_of(row)).replace("/", "_").replace("\\", "_") if download else None
-    headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
-    return file_response(request, path, media_type, headers, file_name=file_name)
+    return file_response(request, path, media_type, sha256, file_name=file_name)
 
 
 @router.get("/videos/{sha256}/subtitles.vtt", response_class=Response, responses=_RESPONSES["subtitles"])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
 from vidpipe.errors import MediaError
-from vidpipe.library.videos import NoSuchVideo, read_result
+from vidpipe.library.queries.show import stored_fields
+from vidpipe.library.videos import read_result
 from vidpipe.media.frame_pack import FramePack, pack_exists
 from vidpipe.media.playability import Playability, measured_start, playability
 from vidpipe.media.storyboard import Storyboard, layout, sprite
@@ -17,14 +18,13 @@ from vidpipe.operations.kept_home import OpenHome
 from vidpipe.operations.proxies import ProxyState
 from vidpipe.stages.results import Metadata, Scenes
 from vidpipe.web.access import Reader
-from vidpipe.web.api.media import file_response
-from vidpipe.web.api.videos import Sha256
-from vidpipe.web.home import Opened, web_home
+from vidpipe.web.api.media import Version, cached, file_response
+from vidpipe.web.home import Home, Opened
 from vidpipe.web.problems import RequestError
+from vidpipe.web.selection import Sha256
 
 router = APIRouter(tags=["media"])
 
-Version = Annotated[str, Query(alias="v", max_length=64, description="Version, with which the answer never changes.")]
 _FIELDS = ("ingest", "raw_video", "metadata", "scenes")
 
 
@@ -72,12 +72,8 @@ class StoryboardView(BaseModel):
 
 def _stored(opened: OpenHome, sha256: str) -> tuple[dict[str, Any], Metadata | None, Scenes | None]:
     """Return a video's document, and its typed results of the stages metadata and scenes."""
-    library = opened.library
-    with library.connection.errors_explained():
-        row = library.collections["videos"].find_one({"_id": sha256}, dict.fromkeys(_FIELDS, 1))
-    if row is None:
-        raise NoSuchVideo(f"No video has the SHA-256 {sha256}.", "`GET /api/v1/videos` lists all.")
-    metadata, scenes = (read_result(library.graph, name, row) for name in ("metadata", "scenes"))
+    row = stored_fields(opened.library, sha256, *_FIELDS)
+    metadata, scenes = (read_result(opened.library.graph, name, row) for name in ("metadata", "scenes"))
     return row, metadata if isinstance(metadata, Metadata) else None, scenes if isinstance(scenes, Scenes) else None
 
 
@@ -94,33 +90,32 @@ def _playability(opened: OpenHome, sha256: str) -> Playability:
 
 
 @router.get("/videos/{sha256}/playback")
-def playback(request: Request, opened: Opened, sha256: Sha256, caller: Reader) -> Playback:
+def playback(home: Home, opened: Opened, sha256: Sha256, caller: Reader) -> Playback:
     """Return whether browsers play a video, what to play, and the state of its proxy."""
     found = _playability(opened, sha256)
     url = f"/api/v1/videos/{sha256}/{'media' if found.playable else 'proxy'}"
-    state = web_home(request).proxies.state(opened.settings, sha256)
+    state = home.proxies.state(opened.settings, sha256)
     return Playback(playable=found.playable, reason=found.reason, url=url, proxy=state)
 
 
 @router.post("/videos/{sha256}/proxy", status_code=202)
-def make_proxy(request: Request, opened: Opened, sha256: Sha256, caller: Reader) -> ProxyState:
+def make_proxy(home: Home, opened: Opened, sha256: Sha256, caller: Reader) -> ProxyState:
     """Have a playable copy of a video made in the background, also if it failed before.
 
     The copy is H.264 and AAC in MP4 with at most 1280x720 pixels, and its times are those of the library.
     """
     _stored(opened, sha256)
-    return web_home(request).proxies.request(opened.settings, sha256)
+    return home.proxies.request(opened.settings, sha256)
 
 
 @router.get("/videos/{sha256}/proxy", response_class=Response, responses=_sends("video/mp4"))
-def proxy(request: Request, opened: Opened, sha256: Sha256, caller: Reader) -> Response:
+def proxy(request: Request, home: Home, opened: Opened, sha256: Sha256, caller: Reader) -> Response:
     """Return the playable copy of a video; ranges of bytes are supported."""
-    path = web_home(request).proxies.played(opened.settings, sha256)
+    path = home.proxies.played(opened.settings, sha256)
     if path is None:
         _stored(opened, sha256)
         raise RequestError(404, "The video has no playable copy yet.", "POST to the same address makes it.")
-    headers = {"ETag": f'"{path.stat().st_mtime_ns}"', "Cache-Control": "private, no-cache"}
-    return file_response(request, path, "video/mp4", headers)
+    return file_response(request, path, "video/mp4", str(path.stat().st_mtime_ns))
 
 
 def _storyboard(opened: OpenHome, sha256: str) -> tuple[FramePack, Storyboard, str, float]:
@@ -134,14 +129,6 @@ def _storyboard(opened: OpenHome, sha256: str) -> tuple[FramePack, Storyboard, s
     return pack, layout(pack, *size), scenes.pack.version, scenes.duration_s
 
 
-def _cached(request: Request, version: str, requested: str) -> tuple[dict[str, str], Response | None]:
-    """Return the headers of an answer that changes only with `version`; and the answer, if the client has it."""
-    forever = "private, max-age=31536000, immutable"
-    headers = {"ETag": f'"{version}"', "Cache-Control": forever if requested == version else "private, no-cache"}
-    known = headers["ETag"] in request.headers.get("if-none-match", "")
-    return headers, Response(status_code=304, headers=headers) if known else None
-
-
 @router.get("/videos/{sha256}/storyboard")
 def storyboard(opened: Opened, sha256: Sha256, caller: Reader) -> StoryboardView:
     """Return the layout of a video's storyboard."""
@@ -153,21 +140,19 @@ def storyboard(opened: Opened, sha256: Sha256, caller: Reader) -> StoryboardView
 
 
 @router.get("/videos/{sha256}/storyboard.jpg", response_class=Response, responses=_sends("image/jpeg"))
-def storyboard_picture(request: Request, opened: Opened, sha256: Sha256, caller: Reader, v: Version = "") -> Response:
+def storyboard_picture(request: Request, opened: Opened, sha256: Sha256, caller: Reader, v: Version = None) -> Response:
     """Return the JPEG of a video's storyboard, which the first request makes."""
     pack, board, version, _ = _storyboard(opened, sha256)
-    headers, _ = _cached(request, version, v)
     try:
-        return file_response(request, sprite(pack, board), "image/jpeg", headers)
+        return file_response(request, sprite(pack, board), "image/jpeg", version, forever=v == version)
     except OSError:
-        raise RequestError(
-            404, "The storyboard cannot be stored.", "The disk may be full, or the frames deleted."
-        ) from None
+        hint = "The disk may be full, or the frames deleted."
+        raise RequestError(404, "The storyboard cannot be stored.", hint) from None
 
 
 @router.get("/videos/{sha256}/storyboard.vtt", response_class=Response, responses=_sends("text/vtt"))
-def storyboard_times(request: Request, opened: Opened, sha256: Sha256, caller: Reader, v: Version = "") -> Response:
+def storyboard_times(request: Request, opened: Opened, sha256: Sha256, caller: Reader, v: Version = None) -> Response:
     """Return as WebVTT which part of the storyboard shows which time."""
     _, board, version, duration_s = _storyboard(opened, sha256)
-    headers, answer = _cached(request, version, v)
+    headers, answer = cached(request, version, forever=v == version)
     return answer or Response(board.webvtt(duration_s), media_type="text/vtt", headers=headers)

@@ -1,4 +1,4 @@
-"""Runs: start, progress, cancel."""
+"""Jobs that run stages, ask the model or remove videos; their progress and end."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any, ClassVar
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from vidpipe.errors import VidpipeError
 from vidpipe.library.runs import Runs, status_of
-from vidpipe.runner.job_request import RunJob
+from vidpipe.models.questions import QuestionKind, Scope, new_question
+from vidpipe.operations.retention.video_removal import ForgottenVideo, forget
+from vidpipe.runner.asking import answering_stages
+from vidpipe.runner.job_request import AskJob, ForgetJob, RunJob
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.preview import RunPreview
 from vidpipe.runner.request import RunRequest
-from vidpipe.web.access import Reader, Writer
-from vidpipe.web.home import Searchable
+from vidpipe.settings import audit
+from vidpipe.web.access import Admin, Reader, Writer
+from vidpipe.web.home import Opened, Searchable
 from vidpipe.web.jobs import FINAL_STATES, Job, RunningJob, ServerJobs
-from vidpipe.web.selection import VideoChoice
+from vidpipe.web.problems import RequestError
+from vidpipe.web.selection import MAX_VIDEOS, Limit, VideoChoice
 
 router = APIRouter(tags=["runs"])
 
@@ -43,6 +50,41 @@ class RunBody(VideoChoice):
     retry: bool = False
     force: bool = False
     dry_run: bool = False
+
+
+class QuestionBody(VideoChoice):
+    """A question about videos.
+
+    Attributes:
+        question: What is asked.
+        kind: Form of the answer.
+        choices: Possible answers, of kind choice.
+        scenes: Ask about each scene instead of the whole video.
+        save: Save the question; runs then ask it about every video.
+    """
+
+    question: str = Field(min_length=1, max_length=2000)
+    kind: QuestionKind = "text"
+    choices: list[Annotated[str, Field(max_length=200)]] = Field(default=[], max_length=50)
+    scenes: bool = False
+    save: bool = False
+
+
+class RemovalRequest(VideoChoice):
+    """Videos to remove.
+
+    Attributes:
+        dry_run: Only list what would be removed.
+    """
+
+    dry_run: bool = False
+
+
+class RemovalPlan(BaseModel):
+    """What would be removed."""
+
+    dry_run: bool = True
+    videos: list[ForgottenVideo]
 
 
 class RecordedRun(BaseModel):
@@ -74,17 +116,14 @@ class RunList(BaseModel):
 
 
 @router.get("/runs")
-def list_runs(
-    opened: Searchable, jobs: ServerJobs, caller: Reader, limit: Annotated[int, Query(ge=1, le=500)] = 50
-) -> RunList:
+def list_runs(opened: Opened, jobs: ServerJobs, caller: Reader, limit: Limit = 50) -> RunList:
     """Return the latest jobs and recorded runs."""
-    with opened.library.connection.errors_explained():
-        recorded = [
-            RecordedRun.model_validate({**run, "id": run["_id"], "status": status_of(run)})
-            for run in Runs(opened.library.collections["runs"]).since(limit=limit)
-        ]  # fmt: skip
-    items = [job.model_copy(update={"result": None}) for job in jobs]
-    return RunList(items=items[:limit], recorded=recorded)
+    recorded = [
+        RecordedRun.model_validate({**run, "id": run["_id"], "status": status_of(run)})
+        for run in Runs(opened.library.collections["runs"]).since(limit=limit)
+    ]  # fmt: skip
+    items = [job.model_copy(update={"result": None}) for job in islice(jobs, limit)]
+    return RunList(items=items, recorded=recorded)
 
 
 @router.post("/runs", status_code=202, responses={200: {"description": "The plan, of a dry run"}})
@@ -95,32 +134,61 @@ def start_run(
     names = tuple(body.stages) if body.stages is not None else None
     with closing(Plan.make(opened.library.graph, opened.settings, names)) as plan:  # rejects unknown stages
         ids = None if body.videos is None and body.selection is None else tuple(body.ids(opened.engine))
-        force = (
-            frozenset(RunRequest(stages=names).stage_names(opened.library.graph.names)) if body.force else frozenset()
-        )
-        request = RunRequest(videos=ids, stages=names, retry=body.retry, force=force)
+        request = RunRequest(videos=ids, stages=names, retry=body.retry)
+        if body.force:
+            forced = frozenset(request.stage_names(opened.library.graph.names))
+            request = request.model_copy(update={"force": forced})
         if body.dry_run:
             response.status_code = 200
-            with opened.library.connection.errors_explained():
-                return RunPreview.of(opened.library, plan, request).as_json()
+            return RunPreview.of(opened.library, plan, request).as_json()
     return jobs.start(RunJob(request=request), caller.name)
 
 
-def _found(job_id: str, jobs: ServerJobs) -> RunningJob:
+@router.post("/ask", status_code=202)
+def ask(body: QuestionBody, opened: Searchable, jobs: ServerJobs, caller: Writer) -> Job:
+    """Ask the describing model about videos; the answers are stored."""
+    scope: Scope = "scene" if body.scenes else "video"
+    question = new_question(body.question, kind=body.kind, scope=scope, choices=body.choices)
+    try:
+        answering_stages(opened.plan)
+    except VidpipeError as error:  # a matter of settings, not of time
+        raise RequestError(409, error.message, error.hint) from None
+    ids, choices = body.ids(opened.engine), body.choices
+    job = AskJob(videos=ids, question=question.text, form=body.kind, scope=scope, choices=choices, save=body.save)
+    return jobs.start(job, caller.name)
+
+
+@router.post("/forget", status_code=202, responses={200: {"description": "The videos, of a dry run"}})
+def forget_videos(
+    body: RemovalRequest, opened: Searchable, jobs: ServerJobs, caller: Admin, response: Response
+) -> Job | RemovalPlan:
+    """Remove videos: files, results, texts, thumbnails, verdicts, lineage and partitions. Backups are kept."""
+    ids = body.ids(opened.engine)
+    if len(ids) > MAX_VIDEOS:
+        raise RequestError(413, f"{len(ids)} videos are selected; at most {MAX_VIDEOS} can be removed at once.")
+    if body.dry_run:
+        response.status_code = 200
+        return RemovalPlan(videos=forget(opened.library, ids, lambda _: None, dry_run=True))
+    audit("forget requested", by=caller.name, videos=ids)
+    return jobs.start(ForgetJob(videos=ids), caller.name)
+
+
+def _found(job_id: Annotated[str, Path(max_length=64, description="Id of the job.")], jobs: ServerJobs) -> RunningJob:
     return jobs[job_id]
 
 
+#: Parameter of endpoints, after the caller: who has no key does not learn which jobs there are.
 _Found = Annotated[RunningJob, Depends(_found)]
 
 
 @router.get("/runs/{job_id}")
-def get_run(found: _Found, caller: Reader) -> Job:
+def get_run(caller: Reader, found: _Found) -> Job:
     """Return a job of this server."""
     return found.job
 
 
 @router.post("/runs/{job_id}/cancel", status_code=202)
-def cancel_run(found: _Found, caller: Writer) -> Job:
+def cancel_run(caller: Writer, found: _Found) -> Job:
     """Stop a job; what it has finished stays stored."""
     found.stop()
     return found.job
@@ -128,7 +196,9 @@ def cancel_run(found: _Found, caller: Writer) -> Job:
 
 @router.get("/runs/{job_id}/events", response_class=EventSourceResponse)
 async def follow_run(
-    found: _Found, caller: Reader, last_event_id: Annotated[str, Header(max_length=20)] = ""
+    caller: Reader,
+    found: _Found,
+    last_event_id: Annotated[str, Header(max_length=20, description="Continue after it.")] = "",
 ) -> AsyncIterator[ServerSentEvent]:
     """Send what happens to a job: source, bytes, stage, progress, answer, job; after a final state, the stream ends."""
     last = int(last_event_id) if last_event_id.isdecimal() else 0

@@ -42,12 +42,11 @@ def sign_in(request: Request, response: Response, opened: Opened, given: SignIn)
     """Begin a session with a key: the response sets its cookie."""
     count(request, client_address(request), "sign-ins")
     keys = ApiKeys(opened.library.collections)
-    with opened.library.connection.errors_explained():
-        key = keys.of_secret(given.key.strip())
-        if key is None:
-            raise RequestError(401, "The key is not valid.", "`vidpipe keys list` shows the keys.")
-        keys.sign_out(request.cookies.get(SESSION_COOKIE, ""))
-        set_cookie(request, response, SESSION_COOKIE, keys.sign_in(key), int(SESSION_DAYS * 86_400))
+    key = keys.of_secret(given.key.strip())
+    if key is None:
+        raise RequestError(401, "The key is not valid.", "`vidpipe keys list` shows the keys.")
+    keys.sign_out(request.cookies.get(SESSION_COOKIE, ""))
+    set_cookie(request, response, SESSION_COOKIE, keys.sign_in(key), int(SESSION_DAYS * 86_400))
     set_cookie(request, response, CSRF_COOKIE, new_csrf_token())
     audit("web", caller=key.name, action="signed in")
     return SignedIn(name=key.name, scope=key.scope)
@@ -65,8 +64,7 @@ def session(caller: Annotated[Caller | None, Depends(identify)]) -> SignedIn:
 def sign_out(request: Request, opened: Opened) -> Response:
     """End the session."""
     count(request, client_address(request))
-    with opened.library.connection.errors_explained():
-        ApiKeys(opened.library.collections).sign_out(request.cookies.get(SESSION_COOKIE, ""))
+    ApiKeys(opened.library.collections).sign_out(request.cookies.get(SESSION_COOKIE, ""))
     response = Response(status_code=204)
     response.delete_cookie(SESSION_COOKIE)
     return response

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Response
+from fastapi import Path as InPath
 from filelock import FileLock
 from pydantic import BaseModel, Field
 
@@ -16,7 +17,6 @@ from vidpipe.operations.services.lifecycle import fingerprint
 from vidpipe.operations.services.state import desired_state
 from vidpipe.safe_files import read_regular, replace_file
 from vidpipe.settings import Settings, audit, default_file, load
-from vidpipe.settings.home import CONFIG_NAME
 from vidpipe.settings.keys import all_keys
 from vidpipe.settings.remote_edit import LocalSettingError, check_edit, remotely_editable
 from vidpipe.stages.registry import enabled_analyses
@@ -24,13 +24,14 @@ from vidpipe.tagging.categories import parse_categories
 from vidpipe.tagging.facts import Vocabulary
 from vidpipe.tagging.rules import parse_rules
 from vidpipe.web.access import Admin, Reader
-from vidpipe.web.home import Opened, web_home
+from vidpipe.web.home import Home, Opened, WebHome
 from vidpipe.web.problems import RequestError
 
 router = APIRouter(tags=["settings"])
 
 FileName = Literal["config.ini", "custom_tags.json", "categories.json", "priority_keywords.json", "questions.json"]
 FILES: tuple[FileName, ...] = get_args(FileName)
+_Name = Annotated[FileName, InPath(description="Name of the file.")]
 #: File of rules -> the field of [Rules] that names it, and what parses its text.
 _RULES: dict[str, tuple[str, Callable[[str, str, Vocabulary], object]]] = {
     "custom_tags.json": ("custom_tag_rules", parse_rules),
@@ -74,9 +75,9 @@ class FileSaved(BaseModel):
 
 
 @router.get("/settings")
-def effective_settings(opened: Opened, caller: Reader, request: Request) -> EffectiveSettings:
+def effective_settings(home: Home, opened: Opened, caller: Reader) -> EffectiveSettings:
     """Return every setting with its value, source, default, allowed values and description."""
-    found = load(opened.settings.home, config=web_home(request).config).as_json()
+    found = load(opened.settings.home, config=home.config).as_json()
     for key in all_keys(type(opened.settings)):
         if key.name in found["settings"].get(key.section, {}):
             found["settings"][key.section][key.name]["remote"] = remotely_editable(key)
@@ -84,21 +85,21 @@ def effective_settings(opened: Opened, caller: Reader, request: Request) -> Effe
 
 
 @router.get("/settings/files/{name}")
-def read_file(name: FileName, opened: Opened, caller: Admin, request: Request, response: Response) -> FileText:
+def read_file(name: _Name, home: Home, opened: Opened, caller: Admin, response: Response) -> FileText:
     """Return the text of config.ini or a file of rules, and its version as ETag."""
-    content = _content(_path(name, opened.settings, request), name)
+    content = _content(_path(name, opened.settings, home), name)
     response.headers["ETag"] = _etag(content)
     return FileText(text=content.decode(errors="replace"))
 
 
 @router.put("/settings/files/{name}")
 def save_file(
-    name: FileName,
+    name: _Name,
     new: FileText,
+    home: Home,
     opened: Opened,
     caller: Admin,
     *,
-    request: Request,
     if_match: Annotated[str, Header(max_length=200, description="ETag of the version that was edited.")],
 ) -> FileSaved:
     """Check a new text, and replace the file by it.
@@ -106,7 +107,7 @@ def save_file(
     config.ini: numbers, yes or no, fixed choices and plain texts can be changed; what names a file, program, address,
     model or plugin, and who can reach the servers, only on the machine itself (403).
     """
-    settings, path = opened.settings, _path(name, opened.settings, request)
+    settings, path = opened.settings, _path(name, opened.settings, home)
     try:
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=10):
             former = _content(path, name)
@@ -124,7 +125,7 @@ def save_file(
             path.chmod(mode)  # whatever the umask is
     except OSError as error:
         raise RequestError(503, f"{name} cannot be written: {error.strerror or error}.") from None
-    web_home(request).reload()
+    home.reload()
     audit("settings", by=caller.name, file=name)
     return FileSaved(etag=_etag(content), note=note)
 
@@ -140,8 +141,8 @@ def _checked(name: FileName, path: Path, text: str, settings: Settings) -> str:
     return "Videos that this concerns are due now: `vidpipe run` applies it, and `vidpipe up` does so by itself."
 
 
-def _path(name: FileName, settings: Settings, request: Request) -> Path:
-    config = web_home(request).config or settings.home / CONFIG_NAME
+def _path(name: FileName, settings: Settings, home: WebHome) -> Path:
+    config = home.config
     return (config if name == "config.ini" else settings.resolve(getattr(settings.rules, _RULES[name][0]))).resolve()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,10 +23,11 @@ from vidpipe.web.api.uploads import find_upload
 from vidpipe.web.home import Opened
 from vidpipe.web.jobs import Job, ServerJobs
 from vidpipe.web.problems import RequestError
+from vidpipe.web.selection import After, Limit
 
 router = APIRouter(tags=["sources"])
 
-_MOST_SOURCES, _MOST_LIST_BYTES = 10_000, 5_000_000
+_MOST_SOURCES = 10_000
 _Id = Annotated[str, Field(max_length=64)]
 
 
@@ -117,13 +117,12 @@ def add_sources(body: SourcesBody, opened: Opened, jobs: ServerJobs, caller: Wri
 def list_sources(
     opened: Opened,
     caller: Reader,
-    state: SourceState | None = None,
-    after: Annotated[str | None, Query(max_length=64)] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    state: Annotated[SourceState | None, Query(description="Only these.")] = None,
+    after: After = None,
+    limit: Limit = 50,
 ) -> SourcePage:
     """Return sources with their state, and the error, remedy and next try of those that failed."""
-    with opened.library.connection.errors_explained():
-        items = opened.library.sources.latest(state, after=after, limit=limit)
+    items = opened.library.sources.latest(state, after=after, limit=limit)
     return SourcePage(items=items, next=items[-1].id if len(items) == limit else None)
 
 
@@ -138,15 +137,13 @@ _LIST_BODY = {"requestBody": {"content": {"text/csv": {}, "text/plain": {}}, "re
 
 @router.post("/sources/preview", openapi_extra=_LIST_BODY)
 async def preview_list(
-    request: Request, opened: Opened, caller: Writer, name: Annotated[str, Query(max_length=255)] = ""
+    request: Request,
+    opened: Opened,
+    caller: Writer,
+    name: Annotated[str, Query(max_length=255, description="Name of the file.")] = "",
 ) -> ListPreview:
     """Return how a list (CSV, or one URL a line) is understood. Nothing is added."""
-    data = b""
-    async for block in request.stream():
-        data += block
-        if len(data) > _MOST_LIST_BYTES:
-            raise RequestError(413, f"The list is larger than {_MOST_LIST_BYTES // 1_000_000} MB.", "Split it.")
-    return await to_thread.run_sync(partial(_preview, data, name, opened.settings))
+    return await to_thread.run_sync(_preview, await request.body(), name, opened.settings)
 
 
 def _preview(data: bytes, name: str, settings: Settings) -> ListPreview:

@@ -1,4 +1,4 @@
-"""The state of the library: stages, sources, servers, failures, statistics."""
+"""The state of the server and the library: stages, sources, servers, failures, statistics."""
 
 import threading
 import time
@@ -8,12 +8,16 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
+from pymongo.errors import PyMongoError
 
+from vidpipe import __version__
+from vidpipe.errors import VidpipeError
 from vidpipe.library.queries.json_encoding import jsonable
 from vidpipe.operations.metrics.statistics import collect_statistics, statistics_json
 from vidpipe.operations.status import failed_sources, failures, list_problems, status_of
 from vidpipe.web.access import Reader
-from vidpipe.web.home import Opened
+from vidpipe.web.home import Home, Opened
+from vidpipe.web.problems import RequestError
 
 router = APIRouter(tags=["status"])
 
@@ -23,6 +27,13 @@ _SLOWEST = 10
 #: Home and span in days -> when its statistics were read, and these.
 _STATISTICS: dict[tuple[Path, float | None], tuple[float, dict[str, Any]]] = {}
 _MUTEX = threading.Lock()
+
+
+class Health(BaseModel):
+    """The server works and reaches MongoDB."""
+
+    status: str = "ok"
+    version: str = __version__
 
 
 class LibraryStatus(BaseModel):
@@ -62,7 +73,8 @@ class Failures(BaseModel):
 
     Attributes:
         stages: video, name, stage, state, message, hint, attempts, next_try_at.
-        sources: url, state, message, attempts, failed_at, next_try_at; `due`: the setting that blocked it has changed.
+        sources: id, url, state, message, attempts, failed_at, next_try_at; `due`: the setting that blocked it has
+            changed.
         lists: Problems of watched lists: where, message.
     """
 
@@ -71,11 +83,20 @@ class Failures(BaseModel):
     lists: list[dict[str, Any]]
 
 
+@router.get("/health")
+def health(home: Home) -> Health:
+    """Return whether the server works and reaches MongoDB; needs no key."""
+    try:
+        home.opened().library.connection.database.command("ping")
+    except (VidpipeError, PyMongoError) as error:  # says where the library is, which is not for everybody
+        raise RequestError(503, "The library cannot be reached.", "The log file says why.") from error
+    return Health()
+
+
 @router.get("/status")
 def status(opened: Opened, caller: Reader) -> LibraryStatus:
     """Return the state of stages, sources, servers and disks, and what waits for a person."""
-    with opened.library.connection.errors_explained():
-        found = status_of(opened.library, opened.plan)
+    found = status_of(opened.library, opened.plan)
     dagster = next((one["address"] for one in found["services"] if one["name"] == "web"), "")
     return LibraryStatus(**jsonable(found), dagster=dagster)
 
@@ -88,7 +109,7 @@ def statistics(
 ) -> dict[str, Any]:
     """Return times of stages, hit rates, failures and growth by day, as `vidpipe stats --json`; up to 30 s old."""
     key = (opened.settings.home, days)
-    with _MUTEX, opened.library.connection.errors_explained():  # requests at once share what one of them reads
+    with _MUTEX:  # requests at once share what one of them reads
         made_at, found = _STATISTICS.get(key, (0.0, {}))
         if not made_at or time.monotonic() - made_at > _STATISTICS_AGE_S:
             since = datetime.now(UTC) - timedelta(days=days) if days is not None else None
@@ -109,9 +130,8 @@ def list_failures(
 ) -> Failures:
     """Return what failed, why, and what to do about it."""
     library = opened.library
-    with library.connection.errors_explained():
-        found = failures(library, opened.plan, limit)
-        stages = [one for one in found if stage in (None, one["stage"]) and state in (None, one["state"])]
-        sources = list(failed_sources(library, limit)) if stage is None else []
-        lists = list(list_problems(library, limit)) if stage is None else []
+    found = failures(library, opened.plan, limit)
+    stages = [one for one in found if stage in (None, one["stage"]) and state in (None, one["state"])]
+    sources = list(failed_sources(library, limit)) if stage is None else []
+    lists = list(list_problems(library, limit)) if stage is None else []
     return Failures(stages=jsonable(stages), sources=jsonable(sources), lists=lists)

@@ -38,6 +38,7 @@ _RECORD, _LOCK = ".upload.json", ".lock"
 _MOST_UPLOADS = 1000
 _LONGEST_NAME_BYTES = 150
 _BODY_TYPE = "application/offset+octet-stream"
+_BODY = {"requestBody": {"content": {_BODY_TYPE: {"schema": {"type": "string", "format": "binary"}}}}}
 _creating = threading.Lock()
 
 
@@ -75,13 +76,17 @@ def find_upload(settings: Settings, upload_id: str, owner: str) -> Upload:
     return found
 
 
-def _tus(tus_resumable: Annotated[str, Header(description="Version of the protocol: 1.0.0.")] = "") -> None:
+def _tus(
+    caller: Writer, tus_resumable: Annotated[str, Header(description="Version of the protocol: 1.0.0.")] = ""
+) -> None:
     if tus_resumable != _VERSION["Tus-Resumable"]:
         version = {**_VERSION, "Tus-Version": "1.0.0"}
         raise RequestError(412, "Send the header Tus-Resumable: 1.0.0.", "See https://tus.io.", version)
 
 
-def _found(upload_id: Annotated[str, InPath(max_length=64)], opened: Opened, caller: Writer) -> Upload:
+def _found(
+    upload_id: Annotated[str, InPath(max_length=64, description="Id of the upload.")], opened: Opened, caller: Writer
+) -> Upload:
     return find_upload(opened.settings, upload_id, caller.name)
 
 
@@ -148,12 +153,12 @@ def offset(found: _Found) -> Response:
     return Response(headers={**_VERSION, **sizes})
 
 
-@tus.patch("/uploads/{upload_id}", status_code=204, openapi_extra={"requestBody": {"content": {_BODY_TYPE: {}}}})
+@tus.patch("/uploads/{upload_id}", status_code=204, openapi_extra=_BODY)
 async def append(
     request: Request,
     found: _Found,
     upload_offset: Annotated[int, Header(ge=0, description="Where the body continues.")],
-    content_type: Annotated[str, Header()] = "",
+    content_type: Annotated[str, Header(description=_BODY_TYPE)] = "",
 ) -> Response:
     """Append bytes. What arrived of a request that is cut off is kept."""
     if content_type != _BODY_TYPE:
@@ -167,9 +172,13 @@ async def append(
                     if file.tell() + len(block) > found.length:
                         raise RequestError(413, "The file is longer than its Upload-Length.", "Start again.")
                     await to_thread.run_sync(file.write, block)
+        arrived = found.offset
     except Timeout:
         raise RequestError(423, "Another request appends to this upload.", "Try again in a second.") from None
-    arrived = found.offset
+    except FileNotFoundError:
+        raise RequestError(404, "The upload was deleted meanwhile.", "Start it again.") from None
+    except OSError as error:
+        raise RequestError(507, f"The bytes cannot be stored: {error.strerror}.", "Free space, then resume.") from None
     if arrived == found.length and (content := await to_thread.run_sync(sniff, found.file)):
         shutil.rmtree(found.folder, ignore_errors=True)
         raise RequestError(415, f"{found.name} is {content.name}, not a video.", "Choose a video file.")

@@ -100,7 +100,8 @@ class ReviewPage(BaseModel):
 
     Attributes:
         items: Videos that have the tag.
-        videos: Number of videos that have it, and how many of these were judged.
+        videos: Number of videos that have it.
+        judged: Number of these with a verdict: `yes` and `no` together.
         next: `after` of the next page; null: this is the last.
     """
 
@@ -114,44 +115,29 @@ class ReviewPage(BaseModel):
 
 
 class Review(BaseModel):
-    """Parameters of a contact sheet.
+    """Parameters of a contact sheet."""
 
-    Attributes:
-        tag: The tag.
-        verdict: Only videos with this verdict; none: without one.
-        after: The `next` of the page before.
-        limit: Most items.
-    """
-
-    tag: ShortText | None = None
-    verdict: Literal["none", "yes", "no", "all"] = "none"
-    after: str = Field("", max_length=64)
-    limit: int = Field(60, ge=1, le=200)
+    tag: ShortText | None = Field(None, description="The tag.")
+    verdict: Literal["none", "yes", "no", "all"] = Field("none", description="Only videos with it; none: without one.")
+    after: str = Field("", max_length=64, description="The `next` of the page before.")
+    limit: int = Field(60, ge=1, le=200, description="Most items.")
 
 
 class VerdictQuery(BaseModel):
-    """Which verdicts are listed.
+    """Which verdicts are listed."""
 
-    Attributes:
-        tag: Only those on this tag.
-        verdict: Only these.
-        after: The `next` of the page before.
-        limit: Most items.
-    """
-
-    tag: ShortText | None = None
-    verdict: Answer | None = None
-    after: str = Field("", max_length=2000)
-    limit: int = Field(100, ge=1, le=500)
+    tag: ShortText | None = Field(None, description="Only those on this tag.")
+    verdict: Answer | None = Field(None, description="Only these.")
+    after: str = Field("", max_length=2000, description="The `next` of the page before.")
+    limit: int = Field(100, ge=1, le=500, description="Most items.")
 
 
 @router.get("/verdicts")
 def list_verdicts(opened: Opened, wanted: Annotated[VerdictQuery, Query()], caller: Reader) -> VerdictPage:
     """Return verdicts. They are saved for a later version, which applies them; tags do not follow them yet."""
     limit = wanted.limit
-    with opened.library.connection.errors_explained():
-        found = Verdicts(opened.library.collections).find(wanted.tag, wanted.verdict, wanted.after, limit + 1)
-        rows = list(found)
+    found = Verdicts(opened.library.collections).find(wanted.tag, wanted.verdict, wanted.after, limit + 1)
+    rows = list(found)
     items = [SavedVerdict.model_validate(row) for row in rows[:limit]]
     return VerdictPage(items=items, next=rows[limit - 1]["_id"] if len(rows) > limit else None)
 
@@ -160,8 +146,7 @@ def list_verdicts(opened: Opened, wanted: Annotated[VerdictQuery, Query()], call
 def save_verdict(change: VerdictChange, opened: Opened, caller: Writer) -> VerdictSaved:
     """Save whether a tag is right. The tag itself does not change yet: a later version applies verdicts."""
     verdicts = Verdicts(opened.library.collections)
-    with opened.library.connection.errors_explained():
-        previous = verdicts.put(change.video, change.tag, change.verdict, caller.name)
+    previous = verdicts.put(change.video, change.tag, change.verdict, caller.name)
     audit("verdict", by=caller.name, **change.model_dump(), previous=previous)
     return VerdictSaved(**change.model_dump(), previous=previous)
 
@@ -171,15 +156,14 @@ def review(opened: Searchable, wanted: Annotated[Review, Query()], caller: Reade
     """Return videos that have a tag now, with the evidence and the verdict, in a fixed order; none without a tag."""
     if wanted.tag is None:
         return ReviewPage(tag="", items=[], videos=0, judged=0, yes=0, no=0, next=None)
-    ids = opened.engine.ids("", [f"tag:{quoted(wanted.tag)}"])
-    with opened.library.connection.errors_explained():
-        on_tag = Verdicts(opened.library.collections).on_tag(wanted.tag)
-        said = {video: on_tag.get(video, "none") for video in ids}
-        shown = [video for video in ids if video > wanted.after and wanted.verdict in ("all", said[video])]
-        page = shown[: wanted.limit]
-        fields = {"ingest.names": 1, "metadata.duration_s": 1, "tags": 1}
-        found = opened.library.collections["videos"].find({"_id": {"$in": page}}, fields).sort("_id", 1)
-        items = [_item(row, wanted.tag, on_tag.get(row["_id"])) for row in found]
+    ids = opened.engine.ids("", [f"tag:{quoted(wanted.tag)}"], stale=True)
+    on_tag = Verdicts(opened.library.collections).on_tag(wanted.tag)
+    said = {video: on_tag.get(video, "none") for video in ids}
+    shown = [video for video in ids if video > wanted.after and wanted.verdict in ("all", said[video])]
+    page = shown[: wanted.limit]
+    fields = {"ingest.names": 1, "metadata.duration_s": 1, "tags": 1}
+    found = opened.library.collections["videos"].find({"_id": {"$in": page}}, fields).sort("_id", 1)
+    items = [_item(row, wanted.tag, on_tag.get(row["_id"])) for row in found]
     counts = Counter(said.values())
     following = page[-1] if len(shown) > len(page) else None
     return ReviewPage(
@@ -191,8 +175,7 @@ def review(opened: Searchable, wanted: Annotated[Review, Query()], caller: Reade
 @router.get("/review/tags")
 def reviewed_tags(opened: Searchable, caller: Reader) -> list[ReviewedTag]:
     """Return the tags of the library, the most frequent first, with the number of verdicts."""
-    with opened.library.connection.errors_explained():
-        counts = Verdicts(opened.library.collections).counts()
+    counts = Verdicts(opened.library.collections).counts()
     found = opened.engine.find(limit=1).facets["tag"]
     said: dict[str, Mapping[str, int]] = {tag: counts.get(tag_key(tag), {}) for tag in found}
     return [

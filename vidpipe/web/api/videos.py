@@ -2,9 +2,9 @@
 
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, computed_field
 
@@ -16,7 +16,7 @@ from vidpipe.library.states import State
 from vidpipe.operations.kept_home import OpenHome
 from vidpipe.web.access import Reader
 from vidpipe.web.home import Opened, Searchable
-from vidpipe.web.selection import After, Limit, Selected, Selection
+from vidpipe.web.selection import After, Limit, Selected, Selection, Sha256
 
 router = APIRouter(tags=["videos"])
 
@@ -24,8 +24,6 @@ Item = TypeVar("Item")
 
 #: Values of a facet that a page counts.
 MOST_VALUES = 50
-#: Path parameter of endpoints.
-Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the video, 64 hex digits.")]
 
 
 class TextMatch(BaseModel):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Literal
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
-from vidpipe.errors import SettingsError, VidpipeError
+from vidpipe.errors import VidpipeError
 from vidpipe.library.states import STATES
 from vidpipe.search.grammar import quoted
 from vidpipe.text.messages import clock_time
@@ -19,13 +20,14 @@ from vidpipe.web.access import Reader
 from vidpipe.web.api.videos import SearchResults, TextMatch, VideoSummary, page_of
 from vidpipe.web.home import Searchable
 from vidpipe.web.pages.rendering import dagster_page, render
+from vidpipe.web.problems import http_status
 from vidpipe.web.selection import Selected, Selection
 
 router = APIRouter()
 
 View = Literal["grid", "list"]
 #: Videos that a page adds to those before.
-_PAGE: int = Selection.model_fields["limit"].default
+_PAGE = Selection.limit
 #: Facets in the order in which people narrow down; the others follow.
 _FIRST_FACETS = ("category", "tag", "label")
 #: Matches shown of a video, and characters before the first highlight of one.
@@ -50,8 +52,16 @@ class LibraryLinks:
     def toggled(self, condition: str) -> str:
         """Return the address with a filter added, or removed if it is there."""
         filters = self.selected.filters
-        left = tuple(one for one in filters if one != condition)
-        return self(filters=left if condition in filters else (*filters, condition))
+        if condition in filters:
+            return self(filters=tuple(one for one in filters if one != condition))
+        before, after = self._with_filter
+        return f"{before}{quote_plus(condition)}{after}"
+
+    @cached_property
+    def _with_filter(self) -> tuple[str, str]:
+        """The address with a further filter, up to it and from there on: a page has hundreds of these."""
+        before, _, after = self(filters=(*self.selected.filters, "\0")).rpartition(quote_plus("\0"))
+        return before, after
 
     def video(self, item: VideoSummary, start_s: float | None) -> str:
         """Return the address of a video's page, at the second of a hit."""
@@ -73,7 +83,7 @@ def library(
     try:
         found = page_of(opened, selected)
     except VidpipeError as raised:
-        error, status = raised, 400 if raised.exit_code == SettingsError.exit_code else 503
+        error, status = raised, http_status(raised)
         found = SearchResults(items=[], facets={}, total=0, next=None, matched="all", did_you_mean=None, notes=[])
     names = [*_FIRST_FACETS, *(name for name in opened.index.fields.facets if name not in _FIRST_FACETS)]
     return render(

@@ -21,12 +21,12 @@ from vidpipe.search.matching import Matcher
 from vidpipe.search.query import QueryError
 from vidpipe.tagging.blocks import tag_key
 from vidpipe.text.messages import clock_time
-from vidpipe.text.names import language_name
+from vidpipe.text.names import language_name, short_language_code
 from vidpipe.web.access import Reader
-from vidpipe.web.api.videos import Sha256
 from vidpipe.web.home import Opened
 from vidpipe.web.pages.rendering import dagster_page, render
 from vidpipe.web.pages.video_timeline import lanes, lines
+from vidpipe.web.selection import Sha256
 
 router = APIRouter()
 
@@ -57,15 +57,14 @@ def video(
     if t is None:
         t = next((one["start_s"] for one in found["scenes"] if one["index"] == scene), 0.0)
     duration_s = (found["metadata"] or {}).get("duration_s") or 0.0
-    with library.connection.errors_explained():
-        return render(
-            request, "video.html", found=found, video=found["video"], q=q, start_s=t, duration_s=duration_s,
-            said=spoken, shown=shown, lanes=lanes(found, spoken, shown, matches), parts=parts,
-            timed=functools.partial(_timed, end_s=duration_s), clock=clock_time, language_name=language_name,
-            tag_key=tag_key, quoted=quoted, verdicts=Verdicts(library.collections).of_video(sha256),
-            rule_versions=_rule_versions(library, sha256), dagster=dagster_page(opened.settings),
-            **_answers(library, sha256),
-        )  # fmt: skip
+    return render(
+        request, "video.html", found=found, video=found["video"], q=q, start_s=t, duration_s=duration_s,
+        said=spoken, shown=shown, lanes=lanes(found, spoken, shown, matches), parts=parts,
+        timed=functools.partial(_timed, end_s=duration_s), clock=clock_time, language_name=language_name,
+        lang=short_language_code, tag_key=tag_key, quoted=quoted, rule_versions=_rule_versions(library, sha256),
+        verdicts=Verdicts(library.collections).of_video(sha256), dagster=dagster_page(opened.settings),
+        **_answers(library, sha256),
+    )  # fmt: skip
 
 
 def _timed(text: str, end_s: float) -> Iterator[tuple[str, float | None]]:

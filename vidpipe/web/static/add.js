@@ -1,7 +1,6 @@
 // Adds URLs, lists and files, and follows the jobs of `?run=…`.
-import { api, ApiError, attempt, element, say } from "./base.js";
+import { api, ApiError, attempt, byId as $, element, say } from "./base.js";
 
-const $ = (id) => document.getElementById(id);
 const text = (node, words) => (node.textContent = words);
 const STAGES = $("add").dataset.stages;
 const kept = sessionStorage;
@@ -30,6 +29,7 @@ function show(one, words, fraction = 0, ended = "", error = "", ...buttons) {
   one.bar.hidden = one.ended = ended;
   one.bar.value = fraction;
   one.buttons.replaceChildren(...buttons);
+  if (one.twin) show(one.twin, words, fraction, ended, error);
   const all = [...new Set(items.values())];
   const [good, bad] = ["tagged", "failed"].map((state) => all.filter(({ ended }) => ended === state).length);
   const sum = `${good} of ${all.length} tagged${bad ? `, ${bad} failed` : ""}.`;
@@ -51,10 +51,12 @@ const on = {
     const one = item(data.input);
     const { error, source, state, video } = data;
     if (error) return fail(one, data, source && "/sources/retry", { ids: [source] });
-    show(one, state);
+    if (!one.ended) show(one, state);
     if (!video) return;
     one.label.replaceChildren(element("a", { href: `/videos/${video}`, textContent: data.name }));
-    items.set(video, one);
+    const first = items.get(video) ?? one; // one file from two URLs
+    if (first !== one) first.twin = one;
+    items.set(video, first);
   },
   bytes({ input, received, total }) {
     const [done, all] = [received, total].map((size) => (size / 1e6).toFixed(1));
@@ -102,7 +104,9 @@ function follow(id) {
 
 async function start(body) {
   const labels = $("labels").value.trim().split(/\s*,\s*/).filter(Boolean);
-  follow((await api("POST", "/sources", { labels, ...body })).id);
+  const { id } = await api("POST", "/sources", { labels, ...body });
+  for (const { url } of body.inputs ?? []) show(item(url), "waiting");
+  follow(id);
 }
 
 async function tus(method, id, more, body, signal) {

@@ -82,7 +82,7 @@ export function ask(form) {
 
 // Show a job's progress; returns its events.
 export function follow(job, ended) {
-  const text = element("span", { textContent: "Queued" }), bar = element("progress", { ariaLabel: "Progress" });
+  const text = element("span"), bar = element("progress", { ariaLabel: "Progress" });
   const cancel = element("button", { textContent: "Cancel" }), link = element("a", { href: "/status", textContent: "Status" });
   const box = element("div", { className: "message card" }, text, bar, cancel, link);
   byId("messages").append(box);
@@ -94,6 +94,7 @@ export function follow(job, ended) {
   events.addEventListener("job", ({ data }) => {
     const { kind, state, progress, error } = JSON.parse(data);
     if (progress.total) Object.assign(bar, { max: progress.total, value: progress.done });
+    text.textContent = `${kind} ${state}`;
     if (/queued|running/.test(state)) return;
     events.close();
     box.remove();

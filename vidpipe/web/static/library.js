@@ -1,5 +1,5 @@
 // The library page: after a change of its address, its parts are replaced by those that the server renders.
-import { attempt, byId } from "./base.js";
+import { api, attempt, byId, element } from "./base.js";
 import { clear, marked } from "./library_selection.js";
 
 const form = byId("search");
@@ -58,10 +58,18 @@ function watch() {
   marked();
 }
 
-byId("facets").oninput = ({ target }) => {
-  for (const one of target.parentElement.querySelectorAll("li")) {
-    one.hidden = !one.textContent.toLowerCase().includes(target.value.toLowerCase());
-  }
+// Finds values of this search, else of all videos.
+byId("facets").oninput = async ({ target, target: { value, parentElement: { dataset: { facet }, lastElementChild: list } } }) => {
+  for (const one of list.querySelectorAll(".found")) one.remove();
+  for (const one of list.children) one.hidden = !one.textContent.toLowerCase().includes(value.toLowerCase());
+  if (!value || list.querySelector("li:not([hidden])")) return;
+  const q = `${facet}:"${value}`, { items } = await api("GET", `/complete?${new URLSearchParams({ q, limit: 8 })}`);
+  if (target.value === value) list.append(...items.map(({ text, count }) => {
+    const [, name] = /:"?(.*?)"?$/.exec(text), address = new URL(location);
+    address.searchParams.append("filter", `${facet}:"${name}"`);
+    return element("li", { className: "found" }, element("a", { href: address },
+      element("span", { textContent: name }), element("span", { className: "count", textContent: count })));
+  }));
 };
 document.addEventListener("click", (event) => {
   const link = event.target.closest("#facets a, #results a");

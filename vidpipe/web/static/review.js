@@ -1,13 +1,12 @@
 // A contact sheet: is the tag of each video right? One key or tap per video.
-import { api, attempt, clock, element } from "./base.js";
+import { api, attempt, byId, clock, element } from "./base.js";
 
-const [choice, sheet, said, undo, end, bar, total] = ["choice", "sheet", "said", "undo", "end", "judged", "counts"]
-  .map((id) => document.getElementById(id));
-choice.addEventListener("change", () => {
+const [choice, sheet, said, undo, end, bar, total] = ["choice", "sheet", "said", "undo", "end", "judged", "counts"].map(byId);
+choice.onchange = () => {
   const state = new URLSearchParams(new FormData(choice));
   if (state.get("verdict") === "none") state.delete("verdict");
   location.assign(`/review?${state}`);
-});
+};
 if (sheet) review(sheet.dataset);
 
 function review({ tag, verdict }) {
@@ -82,14 +81,14 @@ function review({ tag, verdict }) {
     const at = found.times_s.length ? `?t=${found.times_s[0]}` : "";
     const link = element("a", { href: `/videos/${found.video}${at}`, textContent: found.name, className: "name" });
     const poster = element("img", { src: found.poster, alt: "", loading: "lazy" });
-    poster.addEventListener("error", () => { poster.style.visibility = "hidden"; });
+    poster.onerror = () => { poster.style.visibility = "hidden"; };
     const why = element("p", { className: "why", textContent: found.evidence || found.rule });
     if (found.duration_s) why.append(` · ${clock(found.duration_s)}`);
     const card = { video: found.video, name: found.name, link, verdict: found.verdict, buttons: {} };
     for (const [name, label] of [["yes", "Yes"], ["no", "No"]]) {
       const button = element("button", { type: "button", textContent: label, className: `${name}-button`, tabIndex: -1 });
       button.setAttribute("aria-label", `${label}: ${found.name}`);
-      button.addEventListener("click", () => judge(card, card.verdict === name ? null : name));
+      button.onclick = () => judge(card, card.verdict === name ? null : name);
       card.buttons[name] = button;
     }
     card.item = element("li", { tabIndex: cards.length ? -1 : 0 }, poster, link, why,
@@ -118,7 +117,7 @@ function review({ tag, verdict }) {
     if (cards.length && document.activeElement === document.body) move(0);
   }
 
-  sheet.addEventListener("keydown", (event) => {
+  sheet.onkeydown = (event) => {
     const { key } = event;
     const onControl = event.target !== cards[current]?.item;
     if (key === "z" && (event.ctrlKey || event.metaKey)) takeBack();
@@ -133,8 +132,8 @@ function review({ tag, verdict }) {
     else if (key === "Enter" && !onControl) cards[current].link.click();
     else return;
     event.preventDefault();
-  });
-  undo.addEventListener("click", takeBack);
+  };
+  undo.onclick = takeBack;
   new IntersectionObserver((seen) => { if (seen[0].isIntersecting) load(); }, { rootMargin: "600px" }).observe(end);
   load();
 }

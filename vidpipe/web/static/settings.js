@@ -1,7 +1,7 @@
 // Filters the settings in force, and edits files for administrators.
-import { api, attempt, say } from "./base.js";
+import { api, attempt, byId, say } from "./base.js";
 
-const [editor, view, text, fault] = ["editor", "view", "text", "fault"].map((id) => document.getElementById(id));
+const [editor, view, text, fault] = ["editor", "view", "text", "fault"].map(byId);
 if (editor) edit(`/settings/files/${editor.dataset.file}`);
 if (view) filter();
 

@@ -1,10 +1,9 @@
 // Stages, runs, failures and throughput; refreshed every 5 s while the page is visible.
-import { api, attempt, element, say } from "./base.js";
+import { api, attempt, byId as id, element, say } from "./base.js";
 
 const STATES = ["current", "due", "blocked", "failed", "quarantined"];
-const id = (name) => document.getElementById(name);
 const shown = {};
-let dagster = "", failed = [], turn = 0, failing = false;
+let dagster = "", failed = [], sources = [], turn = 0, failing = false;
 
 // Show children in a container if their data changed; the focus stays on the same link.
 function show(name, data, make) {
@@ -59,18 +58,20 @@ async function showRuns() {
   const active = items.filter((job) => /queued|running/.test(job.state));
   const time = (one) => one.began_at ? new Date(one.began_at).toLocaleString() : "";
   show("runs", [active, recorded], () => [
-    ...active.map((job) => line(job.kind, job.state, job.by, time(job), `${job.progress.done} of ${job.progress.total}`)),
-    ...recorded.map((run) => line([run.job, ...inDagster(`/runs/${run.id}`, "log")], run.status, run.by, time(run), run.videos))]);
+    ...active.map((job) => line(job.kind, job.state, job.by, time(job), `${job.progress.done} of ${job.progress.total} steps`)),
+    ...recorded.map((run) => line([run.job, ...inDagster(`/runs/${run.id}`, "log")], run.status, run.by, time(run), `${run.videos} videos`)),
+    ...active[0] || recorded[0] ? [] : [line("None yet.")]]);
 }
 
 async function showFailures() {
   const found = await api("GET", `/failures${location.search}`);
   failed = [...new Set(found.stages.map((one) => one.video))];
-  id("retry").hidden = !failed.length;
+  sources = found.sources.map((one) => one.id);
+  id("retry").hidden = !(failed[0] ?? sources[0]);
   const all = [
     ...found.stages.map((one) => [one, link(`/videos/${one.video}`, one.name), ` ${one.stage}: ${one.state}, attempts: ${one.attempts}`]),
     ...found.sources.map((one) => [one, `${one.url}: ${one.state}`]), ...found.lists.map((one) => [one, one.where])];
-  show("failures", found, () => all.length ? all.map((one) => item(...one)) : ["Nothing failed."]);
+  show("failures", found, () => all.map((one) => item(...one)));
 }
 
 function plot(title, rows) {
@@ -85,7 +86,7 @@ function plot(title, rows) {
   rows.forEach(([name, value], row) => drawn.append(
     svg("text", { x: 0, y: row * 18 + 13 }, name),
     svg("rect", { x: 120, y: row * 18 + 3, width: value / most * 210, height: 12 }),
-    svg("text", { x: 336, y: row * 18 + 13 }, value.toLocaleString([], { maximumSignificantDigits: 2 }))));
+    svg("text", { x: 336, y: row * 18 + 13 }, value.toLocaleString([], { maximumFractionDigits: 2 }))));
   return element("figure", {}, element("figcaption", { textContent: title }), drawn);
 }
 
@@ -108,9 +109,10 @@ async function refresh() {
   }
 }
 
-id("retry").addEventListener("click", () => attempt(async () => {
-  await api("POST", "/runs", { videos: failed, retry: true });
+id("retry").onclick = () => attempt(async () => {
+  if (failed[0]) await api("POST", "/runs", { videos: failed, retry: true });
+  if (sources[0]) await api("POST", "/sources/retry", { ids: sources });
   say("A run tries them again.");
-}));
+});
 refresh();
 setInterval(refresh, 5000);

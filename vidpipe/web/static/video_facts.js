@@ -79,7 +79,7 @@ const actions = {
   async retry({ dataset: { retry } }) {
     const reload = element("a", { href: location.pathname, textContent: "Show the results" });
     const job = await send("/runs", { retry: true, stages: retry ? [retry] : null });
-    follow(job, () => find("#stages").append(reload)).addEventListener("stage", ({ data }) => {
+    follow(job, () => (find("video").paused ? location.reload() : find("#stages").append(reload))).addEventListener("stage", ({ data }) => {
       const { stage, state } = JSON.parse(data);
       const badge = find(`tr[data-stage="${CSS.escape(stage)}"] .badge`);
       if (badge) Object.assign(badge, { textContent: state, className: `badge ${state}` });

@@ -1,0 +1,56 @@
+"""Pages that are little more than a template: most of what they show, their scripts take from the API."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+
+from vidpipe.library.api_keys import ApiKeys
+from vidpipe.web.access import Reader, Writer
+from vidpipe.web.api.settings import FILES, FileName, effective_settings
+from vidpipe.web.api.verdicts import Review, reviewed_tags
+from vidpipe.web.home import Home, Opened, Searchable
+from vidpipe.web.pages.rendering import render
+
+router = APIRouter()
+
+
+@router.get("/review")
+def review(request: Request, opened: Searchable, wanted: Annotated[Review, Query()], caller: Reader) -> HTMLResponse:
+    """Show videos with a tag, to be judged."""
+    return render(request, "review.html", tags=reviewed_tags(opened, caller), wanted=wanted)
+
+
+@router.get("/add")
+def add(request: Request, opened: Opened, caller: Writer) -> HTMLResponse:
+    """Take URLs, lists and files; the jobs `run` of the query string show their progress."""
+    return render(request, "add.html", stages=len(opened.plan.stages))
+
+
+@router.get("/status")
+def status(request: Request, caller: Reader) -> HTMLResponse:
+    """Show stages, queue, failures, and what waits for a person."""
+    return render(request, "status.html")
+
+
+@router.get("/settings")
+def settings(
+    request: Request, home: Home, opened: Opened, caller: Reader, file: Annotated[FileName | None, Query()] = None
+) -> HTMLResponse:
+    """Show the settings in force, or, to administrators, a file to edit."""
+    files = FILES if caller.may("admin") else ()
+    found = effective_settings(home, opened, caller)
+    return render(request, "settings.html", files=files, file=file if file in files else None, found=found)
+
+
+@router.get("/login")
+def login(request: Request, opened: Opened) -> HTMLResponse:
+    """Ask for a key."""
+    any_key = next(ApiKeys(opened.library.collections).all(), None) is not None
+    return render(request, "login.html", any_key=any_key)
+
+
+@router.get("/api/docs")
+def api_docs(request: Request) -> HTMLResponse:
+    """Show the OpenAPI document for people."""
+    return render(request, "api_docs.html", document=request.app.openapi())
