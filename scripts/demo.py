@@ -110,7 +110,8 @@ NEXT = f"""The demo's home is {HOME}. To explore it:
   source .venv/bin/activate && cd demo       or from anywhere: export VIDPIPE_HOME={shlex.quote(str(HOME))}
   vidpipe show night-watch                   show everything about one video
   vidpipe add URL|FILE|FOLDER …              add your own, then: vidpipe run
-  vidpipe up                                 start the pipeline's web page at http://localhost:3000
+  vidpipe web --open                         search, watch, explain and correct in the browser: the library page
+  vidpipe up                                 all servers: that page, and Dagster's at http://localhost:3000
   vidpipe down                               stop all servers, including the embedded MongoDB
 After a change of rules/custom_tags.json or rules/categories.json, `vidpipe run` updates the affected tags."""
 

@@ -81,9 +81,8 @@ def client_address(request: Request) -> str:
     try:
         address = ip_address(host)
         if address.is_loopback:  # the proxy on this machine names the client last
-            address = ip_address(
-                ",".join([host, *request.headers.getlist("x-forwarded-for")]).rpartition(",")[2].strip()
-            )
+            named = request.headers.getlist("x-forwarded-for") or [host]
+            address = ip_address(named[-1].rpartition(",")[2].strip())
     except ValueError:
         return host
     return str(ip_network((address, 64), strict=False)) if address.version == 6 else str(address)

@@ -105,6 +105,8 @@ def test_a_dry_run_lists_what_would_be_removed(page: TestClient, library: Librar
     assert [(one["video"], one["state"], one["sources"]) for one in found["videos"]] == [(RACE, "forgotten", 1)]
     assert library.videos.get(RACE) is not None
     assert page.post(f"{API}/forget", json={"dry_run": True}).status_code == 422
+    gone = page.post(f"{API}/forget", json={"videos": ["f" * 64], "dry_run": True}).json()
+    assert gone["videos"] == [], "nobody has to wait for what is not there any more"
 
 
 @pytest.fixture(autouse=True)

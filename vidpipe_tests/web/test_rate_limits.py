@@ -66,6 +66,9 @@ def test_guesses_count_by_address_and_of_ipv6_by_network(app: FastAPI) -> None:
     assert statuses(at(app, "2001:db8:0:1::1"), 1) == [401]
     proxied = {"X-Forwarded-For": "203.0.113.4, 203.0.113.5"}
     assert statuses(at(app, "127.0.0.1"), 1, **proxied) == [401], "what the client itself claims does not count"
+    claims = [("X-Forwarded-For", "203.0.113.5"), ("X-Forwarded-For", "203.0.113.4")]
+    answer = at(app, "127.0.0.1").get("/api/v1/videos", headers=claims)
+    assert answer.status_code == 429, "nor does it in a header of its own, before that of the proxy"
 
 
 def test_this_machine_may_ask_more_often(app: FastAPI) -> None:

@@ -99,6 +99,7 @@ def test_lists_are_bounded_and_cannot_read_secrets_of_the_server(
     assert "hunter2" not in refused.text
     assert preview(client, b"x" * 5_000_001).status_code == 413
     assert preview(client, "https://v.example/a.mp4\n" * 10_001).status_code == 413
+    assert preview(client, "#\n" * 30_001).status_code == 413
     assert preview(client, b"a\0b").status_code == 422
     assert preview(client, "name,title\na,b\n", "list.csv").status_code == 422
 

@@ -75,9 +75,7 @@ def forget(
     found = []
     with library.leases() as leases:
         leases.free_dead()
-        for sha256 in ids:
-            if library.videos.get(sha256) is None:
-                continue
+        for sha256 in filter(library.videos.get, ids):
             free: Any = sha256 not in busy
             if free and dry_run:
                 free = videos.find_one({"_id": sha256, "lease": {"$exists": False}}, {"_id": 1})

@@ -148,6 +148,8 @@ async def preview_list(
 
 def _preview(data: bytes, name: str, settings: Settings) -> ListPreview:
     name = name or "The list"
+    if len(data.splitlines()) > 3 * _MOST_SOURCES:  # with comments; millions of lines take seconds to understand
+        raise RequestError(413, "The list has too many lines.", f"Split it into lists of {_MOST_SOURCES}.")
     try:
         text = decoded(data, name)
         if "${VIDPIPE_SOURCE_" in text:  # the reader would fill in secrets of the server
