@@ -122,7 +122,7 @@ def terminal(vidpipe: Command, *args: str) -> Iterator[int]:
 
 def until(terminal: int, pattern: str) -> str:
     """What the terminal shows until it shows the pattern."""
-    shown, deadline = b"", time.monotonic() + 30
+    shown, deadline = b"", time.monotonic() + 60
     while not re.search(pattern, text := _ESCAPES.sub(b"", shown).decode("utf-8", "replace"), re.DOTALL):
         assert time.monotonic() < deadline, text
         if select.select([terminal], [], [], 0.1)[0]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from vidpipe.library.schema import Document
 from vidpipe.library.verdicts import Answer, Verdicts
@@ -23,6 +23,9 @@ from vidpipe.web.selection import Sha256
 router = APIRouter(tags=["verdicts"])
 
 _TIME = re.compile(r"\b(?:(\d{1,3}):)?(\d{1,2}):([0-5]\d)\b")
+
+#: A tag to look for, whether there is such a tag or not.
+_Wanted = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
 
 
 class VerdictChange(BaseModel):
@@ -117,7 +120,7 @@ class ReviewPage(BaseModel):
 class Review(BaseModel):
     """Parameters of a contact sheet."""
 
-    tag: ShortText | None = Field(None, description="The tag.")
+    tag: _Wanted | None = Field(None, description="The tag.")
     verdict: Literal["none", "yes", "no", "all"] = Field("none", description="Only videos with it; none: without one.")
     after: str = Field("", max_length=64, description="The `next` of the page before.")
     limit: int = Field(60, ge=1, le=200, description="Most items.")
@@ -126,7 +129,7 @@ class Review(BaseModel):
 class VerdictQuery(BaseModel):
     """Which verdicts are listed."""
 
-    tag: ShortText | None = Field(None, description="Only those on this tag.")
+    tag: _Wanted | None = Field(None, description="Only those on this tag.")
     verdict: Answer | None = Field(None, description="Only these.")
     after: str = Field("", max_length=2000, description="The `next` of the page before.")
     limit: int = Field(100, ge=1, le=500, description="Most items.")
@@ -136,8 +139,7 @@ class VerdictQuery(BaseModel):
 def list_verdicts(opened: Opened, wanted: Annotated[VerdictQuery, Query()], caller: Reader) -> VerdictPage:
     """Return verdicts. They are saved for a later version, which applies them; tags do not follow them yet."""
     limit = wanted.limit
-    found = Verdicts(opened.library.collections).find(wanted.tag, wanted.verdict, wanted.after, limit + 1)
-    rows = list(found)
+    rows = list(Verdicts(opened.library.collections).find(wanted.tag or None, wanted.verdict, wanted.after, limit + 1))
     items = [SavedVerdict.model_validate(row) for row in rows[:limit]]
     return VerdictPage(items=items, next=rows[limit - 1]["_id"] if len(rows) > limit else None)
 
@@ -154,7 +156,7 @@ def save_verdict(change: VerdictChange, opened: Opened, caller: Writer) -> Verdi
 @router.get("/review")
 def review(opened: Searchable, wanted: Annotated[Review, Query()], caller: Reader) -> ReviewPage:
     """Return videos that have a tag now, with the evidence and the verdict, in a fixed order; none without a tag."""
-    if wanted.tag is None:
+    if not wanted.tag:
         return ReviewPage(tag="", items=[], videos=0, judged=0, yes=0, no=0, next=None)
     ids = opened.engine.ids("", [f"tag:{quoted(wanted.tag)}"], stale=True)
     on_tag = Verdicts(opened.library.collections).on_tag(wanted.tag)
