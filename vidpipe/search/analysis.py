@@ -6,7 +6,7 @@ A character of a script written without spaces counts as a word, so that a phras
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import pycld2
@@ -77,9 +77,10 @@ def tokens(text: str) -> list[str]:
     return [word[:_LONGEST_WORD] for word in _WORD.findall(folded(text))]
 
 
-def stems(text: str, language: str) -> list[str]:
-    """Return the stems of the words of `text`, as the index has them."""
-    return analyzer(language).analyze(" ".join(tokens(text)))
+@lru_cache(5_000)
+def stems(text: str, language: str) -> tuple[str, ...]:
+    """Return the stems of the words of `text`, part of a query, as the index has them."""
+    return tuple(analyzer(language).analyze(" ".join(tokens(text))))
 
 
 def words_in(text: str, language: str, is_sought: Callable[[str], bool] = bool) -> list[Word]:

@@ -62,8 +62,8 @@ class Hits:
         self._nearest = nearest
         self._has_words = not nearest and any(True for _ in wanted(node))
         self._matcher = Matcher(wanted(node))
-        texts = (field for field in translation.fields if field.kind in ("text", "term"))
-        self._texts = {field.name for field in texts if self._matcher.concerns(field)}
+        known, kinds = translation.fields, ("text", "term")
+        self._texts = {one.name for one in known if one.kind in kinds and self._matcher.concerns(one)}
 
     def videos(self, rows: Sequence[Row]) -> Iterator[Document]:
         """Yield a hit for each video, in order."""

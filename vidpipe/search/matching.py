@@ -1,6 +1,5 @@
 """Where a text matches what is searched for: the places of the words, and the words around the best of them."""
 
-import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +20,6 @@ LONGEST_TEXT = 100_000
 _MOST_SPLIT = 2_000
 #: Most places of one word in a text.
 _MOST_PLACES = 500
-#: Where letters meet digits, and, besides, where capitals begin words; in ASCII.
-_DIGIT_BORDER = re.compile("(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
-_ANY_BORDER = re.compile(f"{_DIGIT_BORDER.pattern}|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ class Matcher:
         """Return `text` cut into what is not and what is wanted, in any field: [("a red ", False), ("bus", True)]."""
         text = composed(text)
         reading = words_in(text[:LONGEST_TEXT], language)
-        by_stem, marked = _by_stem(reading, bool), bytearray(len(text))
+        by_stem, marked = _by_stem(reading), bytearray(len(text))
         for one in self._wanted:
             if isinstance(one, Words):
                 row = _pattern(one.text, language, one.prefix)
@@ -119,7 +115,7 @@ class Matcher:
         firsts = {stems[0] for stems, _ in rows.values()}
         is_sought = bool if any(prefix for _, prefix in rows.values()) else firsts.__contains__
         for words in filter(None, _readings(text, language, is_sought, compound=field.compound)) if rows else ():
-            by_stem = _by_stem(words, is_sought)
+            by_stem = _by_stem(words)
             for number, row in rows.items():
                 for first, last in islice(_in_a_row(words, by_stem, *row), _MOST_PLACES):
                     yield _Place(first.start, last.end, number)
@@ -132,15 +128,14 @@ def _concerns(wanted: Words | Term, field: SearchField) -> bool:
 @lru_cache(1000)
 def _pattern(text: str, language: str, continued: bool) -> tuple[tuple[str, ...], str]:
     """Return the stems of wanted words, and what the last stem may begin with instead."""
-    return tuple(stems(text, language)), tokens(text)[-1] if continued else ""
+    return stems(text, language), tokens(text)[-1] if continued else ""
 
 
-def _by_stem(words: Sequence[Word], is_sought: Callable[[str], bool]) -> dict[str, list[int]]:
-    """Return stem -> the places of the words with it, of stems that are sought."""
+def _by_stem(words: Sequence[Word]) -> dict[str, list[int]]:
+    """Return stem -> the places of the words with it."""
     by_stem: dict[str, list[int]] = {}
     for at, word in enumerate(words):
-        if is_sought(word.stem):
-            by_stem.setdefault(word.stem, []).append(at)
+        by_stem.setdefault(word.stem, []).append(at)
     return by_stem
 
 
@@ -171,8 +166,6 @@ def _readings(
 
 def _borders(text: str, *, by_case: bool) -> list[int]:
     """Return where letters meet digits, and, if `by_case`, where capitals begin words, as `search_forms` splits."""
-    if text.isascii():
-        return [match.start() for match in (_ANY_BORDER if by_case else _DIGIT_BORDER).finditer(text)]
     return [
         place
         for place, (before, here, after) in enumerate(zip(f" {text}", text, f"{text[1:]} ", strict=False))

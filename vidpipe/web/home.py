@@ -18,8 +18,9 @@ from vidpipe.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: How often settings and rules are looked at, and how often the search index catches up.
-_LOOK_S, _CATCH_UP_S = 2.0, 1.0
+#: How often settings and rules are looked at, and how often the search index catches up: while much changes, less
+#: often, so that it takes about a twentieth of the time.
+_LOOK_S, _CATCH_UP_S, _LONGEST_PAUSE_S = 2.0, 1.0, 10.0
 
 
 class WebHome(KeptHome):
@@ -37,11 +38,11 @@ class WebHome(KeptHome):
         super().__init__(load, log.info, _LOOK_S, config)
         self.proxies = Proxies(lambda: self.opened().library)
         self._catching_up = threading.Lock()
-        self._caught_up_at = 0.0
+        self._caught_up_at = self._changed_at = self._pause_s = 0.0
 
     def catch_up(self) -> None:
         """Let the next search wait for the latest changes, which the user made."""
-        self._caught_up_at = 0.0
+        self._changed_at = time.monotonic()
 
     def _open(self, seen: str) -> None:
         """Open the library. If changed settings or rules are invalid, it stays open as it was before."""
@@ -53,17 +54,19 @@ class WebHome(KeptHome):
             log.warning("settings or rules changed, but cannot be used: %s", error)
             self._seen = seen
         else:
-            self._caught_up_at = 0.0
+            self.catch_up()
 
     def searchable(self) -> OpenHome:
         """Return the open library with its search index caught up, if that did not happen a moment ago."""
         opened = self.opened()
         # Only the first request waits: while the index catches up, others are answered from what is there.
-        if self._catching_up.acquire(blocking=self._caught_up_at == 0.0):
+        if self._catching_up.acquire(blocking=self._caught_up_at <= self._changed_at):
             try:
-                if time.monotonic() - self._caught_up_at > _CATCH_UP_S or self._caught_up_at == 0.0:
+                began = time.monotonic()
+                if began - self._caught_up_at > self._pause_s or self._caught_up_at <= self._changed_at:
                     opened.index.refresh()
-                    self._caught_up_at = time.monotonic()
+                    self._caught_up_at = began
+                    self._pause_s = min(max(_CATCH_UP_S, 20 * (time.monotonic() - began)), _LONGEST_PAUSE_S)
             finally:
                 self._catching_up.release()
         return opened

@@ -39,7 +39,7 @@ class Text:
         written = tokens(words.text)
         for start in range(len(self.stems) - len(looked_for) + 1):
             *before, last = self.stems[start : start + len(looked_for)]
-            if before == looked_for[:-1] and (
+            if tuple(before) == looked_for[:-1] and (
                 last == looked_for[-1] or (words.prefix and last.startswith(written[-1]))
             ):
                 return True

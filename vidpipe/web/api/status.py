@@ -21,10 +21,10 @@ from vidpipe.web.problems import RequestError
 
 router = APIRouter(tags=["status"])
 
-#: Statistics read every video: they are this old at most.
-_STATISTICS_AGE_S = 30.0
+#: Statistics read every video: they may be this old, and in a large library so many times the seconds that they took.
+_STATISTICS_AGE_S, _TIMES = 30.0, 20
 _SLOWEST = 10
-#: Home and span in days -> when its statistics were read, and these.
+#: Home and span in days -> until when its statistics are shown, and these.
 _STATISTICS: dict[tuple[Path, float | None], tuple[float, dict[str, Any]]] = {}
 _MUTEX = threading.Lock()
 
@@ -107,15 +107,16 @@ def statistics(
     caller: Reader,
     days: Annotated[float | None, Query(gt=0, le=36_500, description="Only the last days; default: all time.")] = None,
 ) -> dict[str, Any]:
-    """Return times of stages, hit rates, failures and growth by day, as `vidpipe stats --json`; up to 30 s old."""
+    """Return times of stages, hit rates, failures and growth by day, as `vidpipe stats --json`; they may be old."""
     key = (opened.settings.home, days)
     with _MUTEX:  # requests at once share what one of them reads
-        made_at, found = _STATISTICS.get(key, (0.0, {}))
-        if not made_at or time.monotonic() - made_at > _STATISTICS_AGE_S:
+        until, found = _STATISTICS.get(key, (0.0, {}))
+        if (began := time.monotonic()) > until:
             since = datetime.now(UTC) - timedelta(days=days) if days is not None else None
             found = jsonable(statistics_json(collect_statistics(opened.library, opened.plan, since, _SLOWEST)))
             _STATISTICS.clear()
-            _STATISTICS[key] = (time.monotonic(), found)
+            shown_s = max(_STATISTICS_AGE_S, _TIMES * (time.monotonic() - began))
+            _STATISTICS[key] = (time.monotonic() + shown_s, found)
         return found
 
 

@@ -1,7 +1,6 @@
 """Videos: pages of them with facets, and one with everything."""
 
 from datetime import datetime
-from pathlib import PurePosixPath
 from typing import Any, Generic, Literal, TypeVar
 
 from fastapi import APIRouter
@@ -97,7 +96,7 @@ class VideoSummary(TextMatch):
     @property
     def thumbnail_url(self) -> str | None:
         """Address of the poster, which browsers may keep: it changes with the picture."""
-        version = PurePosixPath(self.thumbnail).parent.name if self.thumbnail else ""
+        version = (self.thumbnail or "").rpartition("/")[0].rpartition("/")[2]
         return f"/api/v1/videos/{self.video}/thumbnail?v={version}" if version else None
 
 

@@ -54,14 +54,12 @@ class LibraryLinks:
         filters = self.selected.filters
         if condition in filters:
             return self(filters=tuple(one for one in filters if one != condition))
-        before, after = self._with_filter
-        return f"{before}{quote_plus(condition)}{after}"
+        return quote_plus(condition).join(self._with_filter)
 
     @cached_property
-    def _with_filter(self) -> tuple[str, str]:
+    def _with_filter(self) -> list[str]:
         """The address with a further filter, up to it and from there on: a page has hundreds of these."""
-        before, _, after = self(filters=(*self.selected.filters, "\0")).rpartition(quote_plus("\0"))
-        return before, after
+        return self(filters=(*self.selected.filters, "\0")).rsplit(quote_plus("\0"), 1)
 
     def video(self, item: VideoSummary, start_s: float | None) -> str:
         """Return the address of a video's page, at the second of a hit."""
