@@ -1,5 +1,6 @@
 """Exports of a selection."""
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,19 +11,24 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from vidpipe.library.queries.export import export
+from vidpipe.operations.kept_home import OpenHome
 from vidpipe.safe_files import private_directory
 from vidpipe.settings import audit
 from vidpipe.stages.registry import enabled_analyses
-from vidpipe.web.access import Reader
+from vidpipe.web.access import Caller, Reader
 from vidpipe.web.home import Searchable
-from vidpipe.web.selection import MAX_LIMIT, Selected, Sha256
+from vidpipe.web.problems import RequestError
+from vidpipe.web.selection import MAX_LIMIT, Selected, Selection, Sha256
 
 router = APIRouter(tags=["exports"])
 
-_MEDIA_TYPES = {
+ExportFormat = Literal["csv", "jsonl", "parquet"]
+_MEDIA_TYPES: dict[ExportFormat, str] = {
     "csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet",
 }  # fmt: skip
 _CHUNK_BYTES = 1 << 18
+#: Exports that are written at once; each takes a thread, of which the server has 40.
+_TURNS = threading.BoundedSemaphore(4)
 
 
 _FILE: dict[str, Any] = {"content": {kind: {} for kind in _MEDIA_TYPES.values()}, "description": "The file."}
@@ -34,15 +40,30 @@ def export_videos(
     selected: Selected,
     caller: Reader,
     *,
-    file_format: Annotated[
-        Literal["csv", "jsonl", "parquet"], Query(alias="format", description="Format of the file.")
-    ] = "csv",
+    file_format: Annotated[ExportFormat, Query(alias="format", description="Format of the file.")] = "csv",
     scenes: Annotated[bool, Query(description="csv and parquet: a row is a scene instead of a video.")] = False,
     videos: Annotated[
         list[Sha256] | None, Query(alias="video", max_length=MAX_LIMIT, description="Only this video; repeatable.")
     ] = None,
 ) -> StreamingResponse:
     """Download all videos that `q` and the filters find, or those named. Every word must match; the page is ignored."""
+    if not _TURNS.acquire(blocking=False):
+        raise RequestError(429, "Too many exports are being written.", "Try again in a moment.", {"Retry-After": "10"})
+    try:
+        return _export(opened, selected, caller, file_format, scenes=scenes, videos=videos)
+    finally:
+        _TURNS.release()
+
+
+def _export(
+    opened: OpenHome,
+    selected: Selection,
+    caller: Caller,
+    file_format: ExportFormat,
+    *,
+    scenes: bool,
+    videos: list[str] | None,
+) -> StreamingResponse:
     asked = selected.q.strip() or selected.filters
     ids = opened.engine.ids(selected.q, selected.filters) if asked else None
     if videos is not None:

@@ -2,8 +2,8 @@
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -21,12 +21,32 @@ from vidpipe.web.problems import RequestError
 
 router = APIRouter(tags=["status"])
 
-#: Statistics read every video: they may be this old, and in a large library so many times the seconds that they took.
-_STATISTICS_AGE_S, _TIMES = 30.0, 20
+#: Statistics read every video: they may be this old.
+_STATISTICS_AGE_S = 30.0
 _SLOWEST = 10
-#: Home and span in days -> until when its statistics are shown, and these.
-_STATISTICS: dict[tuple[Path, float | None], tuple[float, dict[str, Any]]] = {}
-_MUTEX = threading.Lock()
+_QUICK_S = 0.1
+
+
+class _Kept:
+    """Answers that are given again for a while, so that what many people look at costs little in a large library."""
+
+    def __init__(self, age_s: float, times: float) -> None:
+        self._age_s, self._times = age_s, times
+        self._kept: dict[object, tuple[float, dict[str, Any]]] = {}
+        self._mutex = threading.Lock()
+
+    def get(self, key: object, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return what `make` made `age_s` ago at most, or so many times the seconds that it took beyond `_QUICK_S`."""
+        with self._mutex:  # requests at once share what one of them reads
+            until, found = self._kept.get(key, (0.0, {}))
+            if (began := time.monotonic()) > until:
+                found = jsonable(make())
+                now = time.monotonic()
+                self._kept = {key: (now + max(self._age_s, self._times * (now - began - _QUICK_S)), found)}
+            return found
+
+
+_STATUS, _STATISTICS = _Kept(0.0, 5.0), _Kept(_STATISTICS_AGE_S, 20.0)
 
 
 class Health(BaseModel):
@@ -96,9 +116,11 @@ def health(home: Home) -> Health:
 @router.get("/status")
 def status(opened: Opened, caller: Reader) -> LibraryStatus:
     """Return the state of stages, sources, servers and disks, and what waits for a person."""
-    found = status_of(opened.library, opened.plan)
+    found = _STATUS.get(
+        (opened.settings.home, *opened.plan.specs.values()), lambda: status_of(opened.library, opened.plan)
+    )
     dagster = next((one["address"] for one in found["services"] if one["name"] == "web"), "")
-    return LibraryStatus(**jsonable(found), dagster=dagster)
+    return LibraryStatus(**found, dagster=dagster)
 
 
 @router.get("/stats")
@@ -108,16 +130,12 @@ def statistics(
     days: Annotated[float | None, Query(gt=0, le=36_500, description="Only the last days; default: all time.")] = None,
 ) -> dict[str, Any]:
     """Return times of stages, hit rates, failures and growth by day, as `vidpipe stats --json`; they may be old."""
-    key = (opened.settings.home, days)
-    with _MUTEX:  # requests at once share what one of them reads
-        until, found = _STATISTICS.get(key, (0.0, {}))
-        if (began := time.monotonic()) > until:
-            since = datetime.now(UTC) - timedelta(days=days) if days is not None else None
-            found = jsonable(statistics_json(collect_statistics(opened.library, opened.plan, since, _SLOWEST)))
-            _STATISTICS.clear()
-            shown_s = max(_STATISTICS_AGE_S, _TIMES * (time.monotonic() - began))
-            _STATISTICS[key] = (time.monotonic() + shown_s, found)
-        return found
+
+    def collected() -> dict[str, Any]:
+        since = datetime.now(UTC) - timedelta(days=days) if days is not None else None
+        return statistics_json(collect_statistics(opened.library, opened.plan, since, _SLOWEST))
+
+    return _STATISTICS.get((opened.settings.home, days), collected)
 
 
 @router.get("/failures")
