@@ -11,6 +11,7 @@ from vidpipe.library.states import STATES, State
 from vidpipe.library.videos import name_of
 from vidpipe.operations.services.lifecycle import down_servers
 from vidpipe.operations.services.lifecycle import status as running_services
+from vidpipe.operations.services.service_definitions import TITLES
 from vidpipe.runner.budget import budget_note
 from vidpipe.runner.plan import Plan, launches_changed, pending_sentences
 from vidpipe.safe_files import free_bytes
@@ -28,7 +29,7 @@ def status_of(library: Library, plan: Plan) -> dict[str, Any]:
     stages: dict[str, Any] = {name: dict(counts.get(name, dict.fromkeys(STATES, 0))) for name in library.graph.names}
     for name, problem in plan.unavailable.items():
         stages.setdefault(name, dict.fromkeys(STATES, 0))["problem"] = problem.as_json()
-    services = [asdict(service) for service in running_services(settings)]
+    services = [asdict(service) | {"title": TITLES[service.name]} for service in running_services(settings)]
     daemon = any(service["name"] == "daemon" for service in services)
     return {
         "home": str(settings.home),
@@ -40,7 +41,7 @@ def status_of(library: Library, plan: Plan) -> dict[str, Any]:
         "disks": free_by_disk(settings),
         "services": services,
         "services_down": [
-            {"name": name, **asdict(outage)}
+            {"name": name, "title": TITLES[name], **asdict(outage)}
             for name, outage in down_servers(settings, [service["name"] for service in services]).items()
         ],
         "by_itself": daemon and settings.sensors.enabled,

@@ -45,9 +45,9 @@ async function showStatus() {
   const listed = (texts) => texts.join(", ") || "none";
   id("summary").textContent = `${found.videos} videos, ${found.due_videos} due; `
     + `sources: ${listed(Object.entries(found.sources).map(([name, number]) => `${number} ${name}`))}; `
-    + `${(found.free_bytes / 1e9).toFixed(1)} GB free; servers: ${listed(found.services.map((one) => one.name))}. `
+    + `${(found.free_bytes / 1e9).toFixed(1)} GB free; servers: ${listed(found.services.map((one) => one.title))}. `
     + `Due videos ${found.by_itself ? "are processed automatically" : "wait for a run"}.`;
-  const waiting = [...found.waiting, ...found.services_down.map((one) => `Down: ${one.name}. ${one.reason}`)];
+  const waiting = [...found.waiting, ...found.services_down.map((one) => `Down: ${one.title}. ${one.reason}`)];
   id("waiting").parentElement.hidden = !waiting.length;
   show("waiting", waiting, () => waiting.map((textContent) => element("li", { textContent })));
   show("stages", found.stages, () => Object.entries(found.stages).map(stageLine));
