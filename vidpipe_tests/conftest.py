@@ -34,7 +34,9 @@ _SERVER_FIXTURES = {"mongod_uri", "embedded_settings", "s3"}
 _SERVER_FOLDERS = {"end_to_end", "services"}
 #: Test files that start servers of their own mention one of these.
 _SERVER_WORDS = re.compile(r"\b(?:mongod|embedded|replica_set|dagster_home|DagsterInstance)\b")
-_TORCH_IMPORTS = re.compile(r"^(?:from|import) .*\b(?:torch|transformers|serving|qwen\.conftest)\b", re.MULTILINE)
+_TORCH_IMPORTS = re.compile(
+    r"^(?:from|import) .*\b(?:torch|transformers|endpoint\.serving|qwen\.conftest)\b", re.MULTILINE
+)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marker, and xdist reads its groups

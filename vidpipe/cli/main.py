@@ -52,10 +52,13 @@ COMMANDS = {
     "models": ("models:models", "List, install, verify and remove the models of the analyses."),
     "config": ("config:config", "Print the effective settings and where each comes from; secrets are masked."),
     "doctor": ("doctor:doctor", "Check the installation and this home, and say how to fix problems."),
-    "web": ("web:web", "Serve the library page and its API."),
+    "web": ("web:web", "Serve the library page and its API until Ctrl-C."),
     "open": ("web:open_page", "Open a video, or the library, in the browser."),
     "keys": ("keys:keys", "List, create and revoke API keys."),
-    "shell": ("shell:shell", "Start an interactive session with completion; the library stays open."),
+    "shell": (
+        "shell:shell",
+        "Start an interactive session; the library stays open, so commands answer at once.",
+    ),
     "up": ("services:up", "Start this home's servers and wait until they respond."),
     "down": ("services:down", "Stop this home's servers cleanly."),
 }

@@ -35,7 +35,7 @@ _TOOLBAR_S = 3.0
 
 
 def shell(context: typer.Context) -> None:
-    """Start an interactive session of vidpipe's commands; the library stays open, so they answer at once.
+    """Start an interactive session; the library stays open, so commands answer at once.
 
     Tab completes commands, options, fields, tags, labels and names of videos; Ctrl-R searches the history. Ctrl-C
     interrupts a command, `exit` or Ctrl-D ends the session. If stdin is not a terminal, it is read as a script: a

@@ -10,6 +10,7 @@ import select
 import shlex
 import signal
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,7 +112,7 @@ def terminal(vidpipe: Command, *args: str) -> Iterator[int]:
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ.update(vidpipe.env, TERM="xterm", PROMPT_TOOLKIT_NO_CPR="1")
-        os.execvp("python", ["python", "-c", "from vidpipe.cli.main import main; main()", *args])  # noqa: S606
+        os.execv(sys.executable, [sys.executable, "-c", "from vidpipe.cli.main import main; main()", *args])  # noqa: S606
     try:
         yield terminal
     finally:
@@ -142,7 +143,7 @@ def test_on_a_terminal_ctrl_c_interrupts_a_command_and_ctrl_d_ends_the_session(f
         os.write(keys, b"sear\t")
         until(keys, "sear.*ch")
         os.write(keys, b" wonderful\r")
-        until(keys, r"talk\.mkv.*filled\d+>.*3 videos")
+        until(keys, r"talk\.mkv.*filled\d+>")
         os.write(keys, b"\x12nothi")  # searches the history
         until(keys, "show nothing")
         os.write(keys, b"\x03")  # ends the search of the history, the second one the line

@@ -191,7 +191,7 @@ def _open(settings: Settings, template: dict[str, list[Any]], texts: Sequence[st
     app = create_app(held.enter_context(closing(WebHome(lambda: settings))))
     for sha256, named in videos.items():
         job = Job(id=sha256, kind="add", created_at=datetime.now(UTC), by=named[0])
-        app.state.jobs._jobs[sha256] = running = RunningJob(job, "")
+        app.state.jobs.jobs[sha256] = running = RunningJob(job, "")
         running._receive("source", {"input": named[0], "name": named[1], "error": named[2], "hint": named[3]})
         error = {"message": named[4], "hint": named[5]}
         running.end({"state": "failed", "error": error, "result": {"texts": named}})
@@ -264,7 +264,8 @@ def templates(libraries: list[ServedLibrary]) -> list[_Elements]:
     """Pages of harmless texts, with all that a template may show."""
     _, tame = libraries
     texts = ["word1", "https://harmless.test/x", '"', "x:"]
-    paths = [next(addresses(tame, path, [text])) for path in PAGES for text in (texts if "{text}" in path else [""])]
+    wanted = [(path, text) for path in PAGES for text in (texts if "{text}" in path else [""])]
+    paths = [address for path, text in wanted for address in addresses(tame, path, [text])]
     return [_Elements(tame.client.get(path).text) for path in (*paths, "/?limit=1", "/review?limit=0")]
 
 

@@ -73,7 +73,7 @@ def test_csv_runs_no_formula_in_a_spreadsheet(library: Library, specs: dict[str,
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\t=1", " =1", "\r\n=1", "\uff1d1"])
 def test_each_beginning_of_a_formula_is_guarded(text: str) -> None:
-    assert _csv_cell(text, "text") == f"'{text}"
+    assert _csv_cell(text, "text") == "'" + text.replace("\r", "")  # a CR would end the row
 
 
 @pytest.mark.parametrize("text", ["plain", "a=1", "1-2", ""])
