@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,8 @@ def test_history_is_paged_from_the_newest(api: TestClient, talk: str) -> None:
         if not (after := page["next"]):
             break
     assert pages == whole
-    assert [entry["at"] for entry in whole] == sorted((entry["at"] for entry in whole), reverse=True)
+    times = [datetime.fromisoformat(entry["at"]) for entry in whole]
+    assert times == sorted(times, reverse=True)
     assert {("tag", "added"), ("commit", None)} <= {(entry["kind"], entry.get("change")) for entry in whole}
 
 
