@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.soak
 
-_TAGGED_MS = 90_000
+_TAGGED_MS = 300_000
 
 
 @pytest.fixture(scope="module")

@@ -320,7 +320,9 @@ def test_a_page_has_only_elements_of_its_template_whatever_its_address(
 @pytest.mark.parametrize("path", [path for path in API if "{text}" in path])
 def test_json_is_json_whatever_its_address(path: str, libraries: list[ServedLibrary]) -> None:
     for address in addresses(libraries[0], f"/api/v1/{path}", HOSTILE_TEXTS):
-        _check_json(libraries[0], libraries[0].client.get(address))
+        response = libraries[0].client.get(address)
+        if not response.is_redirect:  # an address with a slash at its end leads to the one without
+            _check_json(libraries[0], response)
 
 
 @pytest.mark.soak
