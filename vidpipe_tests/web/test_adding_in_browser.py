@@ -39,10 +39,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
 
 
 @pytest.fixture(scope="module")
-def served(small_library: SmallLibrary) -> Iterator[str]:
-    download = small_library.settings.download.model_copy(update={"allowed_private": ("127.0.0.1",), "retries": 0})
-    settings = small_library.settings.model_copy(update={"download": download})
+def served(own_library: SmallLibrary) -> Iterator[str]:
+    download = own_library.settings.download.model_copy(update={"allowed_private": ("127.0.0.1",), "retries": 0})
+    settings = own_library.settings.model_copy(update={"download": download})
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIDPIPE_MONGODB_URI", settings.mongodb.uri.get_secret_value())  # for the processes of jobs
+        patch.setenv("VIDPIPE_MONGODB_DATABASENAME", settings.mongodb.database_name)
         patch.setenv("VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE", "127.0.0.1")
         patch.setenv("VIDPIPE_DOWNLOAD_RETRIES", "0")
         with closing(WebHome(lambda: settings)) as home, serving(create_app(home)) as port:
