@@ -39,7 +39,7 @@ import psutil
 
 from benchmarks.clips import mixed_clips
 from benchmarks.homes import empty_home
-from benchmarks.search import VIDEOS, Case, Filler, in_process, peak_mib, quantile, shown
+from benchmarks.search import VIDEOS, Case, Filler, in_process, peak_mib, quantile, report, shown
 from vidpipe.library import embedded
 from vidpipe.settings import Settings
 
@@ -276,9 +276,7 @@ def main(videos: int, rounds: int, clips: int, times: int) -> int:
             used_s <= RUN_RATIO * alone_s
         ),
     }
-    for figure, kept in limits.items():
-        print(f"{'reached' if kept else 'NOT reached'}: {figure}")
-    return 0 if all(limits.values()) else 1
+    return report(limits)
 
 
 if __name__ == "__main__":

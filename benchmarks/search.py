@@ -21,7 +21,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -288,6 +288,13 @@ def table(found: Times, cpu: Times, peer: Times) -> Iterator[str]:
     yield f"{'all':26}{shown([*chain(*found.values())])} {quantile([*chain(*cpu.values())], 0.5):8.1f}"
 
 
+def report(limits: Mapping[str, bool]) -> int:
+    """Print which figures are within their limits; return 0 if all are."""
+    for figure, kept in limits.items():
+        print(f"{'reached' if kept else 'NOT reached'}: {figure}")
+    return 0 if all(limits.values()) else 1
+
+
 def main(videos: int, rounds: int) -> int:
     settings = empty_home(OUT / "home")
     filling = in_process("fill", settings, videos)
@@ -323,9 +330,7 @@ def main(videos: int, rounds: int) -> int:
         f"catch up {max(caught_up):.0f} ms": max(caught_up) <= 1000 * CATCH_UP_S,
         f"queries over {QUERY_MS:.0f} ms: {', '.join(slow) or 'none'}": not slow,
     }
-    for figure, kept in limits.items():
-        print(f"{'reached' if kept else 'NOT reached'}: {figure}")
-    return 0 if all(limits.values()) else 1
+    return report(limits)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ After = Annotated[str | None, Query(max_length=LONGEST_QUERY, description="The `
 
 
 @dataclass(frozen=True)
-class Selection:
+class VideoQuery:
     """Which videos a page or an answer of the API shows: the query string of both."""
 
     q: Annotated[_Query, Query(description="Words and conditions; see docs/search.md.")] = ""
@@ -62,7 +62,7 @@ class Selection:
 
 
 #: Parameter of endpoints and pages.
-Selected = Annotated[Selection, Depends()]
+Selected = Annotated[VideoQuery, Depends()]
 
 
 class SearchChoice(BaseModel):

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,14 +12,13 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from vidpipe.library.queries.export import export
-from vidpipe.operations.kept_home import OpenHome
 from vidpipe.safe_files import private_directory
 from vidpipe.settings import audit
 from vidpipe.stages.registry import enabled_analyses
-from vidpipe.web.access import Caller, Reader
+from vidpipe.web.access import Reader
 from vidpipe.web.home import Searchable
 from vidpipe.web.problems import RequestError
-from vidpipe.web.selection import MAX_LIMIT, Selected, Selection, Sha256
+from vidpipe.web.selection import MAX_LIMIT, Selected, Sha256
 
 router = APIRouter(tags=["exports"])
 
@@ -26,12 +26,20 @@ ExportFormat = Literal["csv", "jsonl", "parquet"]
 _MEDIA_TYPES: dict[ExportFormat, str] = {
     "csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet",
 }  # fmt: skip
+_FILE: dict[str, Any] = {"content": {kind: {} for kind in _MEDIA_TYPES.values()}, "description": "The file."}
 _CHUNK_BYTES = 1 << 18
 #: Exports that are written at once; each takes a thread, of which the server has 40.
 _TURNS = threading.BoundedSemaphore(4)
 
 
-_FILE: dict[str, Any] = {"content": {kind: {} for kind in _MEDIA_TYPES.values()}, "description": "The file."}
+@contextmanager
+def _turn() -> Iterator[None]:
+    if not _TURNS.acquire(blocking=False):
+        raise RequestError(429, "Too many exports are being written.", "Try again in a moment.", {"Retry-After": "10"})
+    try:
+        yield
+    finally:
+        _TURNS.release()
 
 
 @router.get("/exports", response_class=StreamingResponse, responses={200: _FILE})
@@ -47,37 +55,21 @@ def export_videos(
     ] = None,
 ) -> StreamingResponse:
     """Download all videos that `q` and the filters find, or those named. Every word must match; the page is ignored."""
-    if not _TURNS.acquire(blocking=False):
-        raise RequestError(429, "Too many exports are being written.", "Try again in a moment.", {"Retry-After": "10"})
-    try:
-        return _export(opened, selected, caller, file_format, scenes=scenes, videos=videos)
-    finally:
-        _TURNS.release()
-
-
-def _export(
-    opened: OpenHome,
-    selected: Selection,
-    caller: Caller,
-    file_format: ExportFormat,
-    *,
-    scenes: bool,
-    videos: list[str] | None,
-) -> StreamingResponse:
-    asked = selected.q.strip() or selected.filters
-    ids = opened.engine.ids(selected.q, selected.filters) if asked else None
-    if videos is not None:
-        ids = sorted({*videos} if ids is None else {*videos}.intersection(ids))
-    directory = opened.settings.data_directory / "run" / "exports"
-    private_directory(directory)
-    with TemporaryDirectory(dir=directory) as folder:
-        path = Path(folder) / f"export.{file_format}"
-        done = export(
-            opened.library, path, file_format, opened.plan.specs, analyses=enabled_analyses(opened.settings), ids=ids,
-            scenes=scenes,
-        )  # fmt: skip
-        file = path.open("rb")  # its space is freed when it is closed
-        size_bytes = path.stat().st_size
+    with _turn():
+        asked = selected.q.strip() or selected.filters
+        ids = opened.engine.ids(selected.q, selected.filters) if asked else None
+        if videos is not None:
+            ids = sorted({*videos} if ids is None else {*videos}.intersection(ids))
+        directory = opened.settings.data_directory / "run" / "exports"
+        private_directory(directory)
+        with TemporaryDirectory(dir=directory) as folder:
+            path = Path(folder) / f"export.{file_format}"
+            done = export(
+                opened.library, path, file_format, opened.plan.specs, ids=ids, scenes=scenes,
+                analyses=enabled_analyses(opened.settings),
+            )  # fmt: skip
+            file = path.open("rb")  # its space is freed when it is closed
+            size_bytes = path.stat().st_size
     audit("export", by=caller.name, format=file_format, videos=done.videos, rows=done.rows, scenes=done.scenes)
     name = f"vidpipe-{'scenes' if done.scenes else 'videos'}-{datetime.now(UTC):%Y%m%d-%H%M%S}.{file_format}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(size_bytes)}

@@ -15,7 +15,7 @@ from vidpipe.library.states import State
 from vidpipe.operations.kept_home import OpenHome
 from vidpipe.web.access import Reader
 from vidpipe.web.home import Opened, Searchable
-from vidpipe.web.selection import After, Limit, Selected, Selection, Sha256
+from vidpipe.web.selection import After, Limit, Selected, Sha256, VideoQuery
 
 router = APIRouter(tags=["videos"])
 
@@ -164,7 +164,7 @@ class Items(BaseModel, Generic[Item]):
     items: list[Item]
 
 
-def page_of(opened: OpenHome, selected: Selection) -> SearchResults:
+def page_of(opened: OpenHome, selected: VideoQuery) -> SearchResults:
     """Return the page of a selection."""
     found = selected.find(opened.engine)
     facets = {name: dict(list(values.items())[:MOST_VALUES]) for name, values in found.facets.items()}

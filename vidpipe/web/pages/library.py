@@ -21,13 +21,13 @@ from vidpipe.web.api.videos import SearchResults, TextMatch, VideoSummary, page_
 from vidpipe.web.home import Searchable
 from vidpipe.web.pages.rendering import dagster_page, render
 from vidpipe.web.problems import http_status
-from vidpipe.web.selection import Selected, Selection
+from vidpipe.web.selection import Selected, VideoQuery
 
 router = APIRouter()
 
 View = Literal["grid", "list"]
 #: Videos that a page adds to those before.
-_PAGE = Selection.limit
+_PAGE = VideoQuery.limit
 #: Facets in the order in which people narrow down; the others follow.
 _FIRST_FACETS = ("category", "tag", "label")
 #: Matches shown of a video, and characters before the first highlight of one.
@@ -39,7 +39,7 @@ _ONE_VALUE = re.compile(r'([a-z_]+):"((?:[^"\\]|\\.)*)"', re.DOTALL)
 class LibraryLinks:
     """Addresses of the page with parts of its state changed."""
 
-    selected: Selection
+    selected: VideoQuery
     view: View
 
     def __call__(self, view: View | None = None, **changes: object) -> str:
@@ -94,7 +94,7 @@ def library(
     )  # fmt: skip
 
 
-def values_of(field: str, counts: Mapping[str, int], selected: Selection) -> list[tuple[str, int]]:
+def values_of(field: str, counts: Mapping[str, int], selected: VideoQuery) -> list[tuple[str, int]]:
     """Return the most frequent values of a facet, first those that are filters."""
     return sorted(counts.items(), key=lambda one: condition(field, one[0]) not in selected.filters)
 
