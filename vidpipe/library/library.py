@@ -10,6 +10,7 @@ from vidpipe.library.changes import Changes
 from vidpipe.library.commits import Committer, PreparedCommit
 from vidpipe.library.connection import Connection, connect
 from vidpipe.library.leases import Leases, holding_leases
+from vidpipe.library.media_places import VideoPlaces
 from vidpipe.library.provenance import AnswerStore, store_texts
 from vidpipe.library.retry import retry_operation
 from vidpipe.library.schema import COLLECTIONS, Collections, Document
@@ -35,6 +36,7 @@ class Library:
         videos: The videos' documents.
         states: Which videos are current, due, blocked, failed or quarantined.
         sources: The sources' records.
+        places: Which store holds the files of which video.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Library:
         self.videos = Videos(self.collections, written, self.changes)
         self.states = States(self.collections["videos"])
         self.sources = Sources(self.collections, self.videos, self.retry)
+        self.places = VideoPlaces(self.collections, self.retry)
         self._committer = Committer(self.collections, written, self.changes)
 
     @classmethod

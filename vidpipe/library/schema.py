@@ -10,6 +10,7 @@ tombstones  hashes of deleted videos (see `vidpipe.library.changes`)
 searches  saved searches by name
 verdicts  what people said of a video's tags: right or wrong
 keys      API keys, hashed
+exports   exports that were written, so that a forgotten video can be removed from them
 sessions  sessions of browsers that signed in with a key, hashed
 meta      schema version and the shape of the stage graph; who is currently changing them; the counter of changes
 
@@ -28,11 +29,11 @@ Document = dict[str, Any]
 #: name -> collection.
 Collections = Mapping[str, Collection[Document]]
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 COLLECTIONS = (
     "videos", "scenes", "answers", "sources", "lineage", "runs", "tombstones", "searches", "verdicts", "keys",
-    "sessions", "meta",
+    "sessions", "exports", "meta",
 )  # fmt: skip
 
 #: They belong to this server, not to what it stores: no backup contains them, and a restore leaves them as they are.
@@ -84,6 +85,7 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
             _index("state", "state", "next_try_at"),
             _index("first_seen", "-first_seen", "-_id"),
             _index("watched", "lists", "state", "-priority"),
+            _index("folder", "folder", sparse=True),
         ],
         "lineage": [_index("video", "video", "-at"), _index("kind", "kind", "-at")],
         "runs": [_index("began", "-began_at")],

@@ -173,6 +173,10 @@ MIGRATIONS: dict[int, Migration] = {
         "Verdicts on tags, API keys and sessions get collections.",
         lambda database, names: 0,
     ),
+    8: Migration(
+        "Exports are recorded, so that forgotten videos can be removed from them; sources of folders get an index.",
+        lambda database, names: 0,
+    ),
 }
 
 

@@ -224,11 +224,7 @@ class ListedSources:
         for chunk in chunked(ids, _WRITTEN_AT_ONCE):
             gone = {"_id": {"$in": chunk}}
             self._sources.update_many({"lists": name, **gone}, {"$pull": {"lists": name}})
-            folders = [
-                row["_id"] for row in self._sources.find({**gone, "kind": "s3", "url": {"$regex": "/$"}}, {"_id": 1})
-            ]
-            if folders:
-                self._sources.update_many({"lists": name, "folder": {"$in": folders}}, {"$pull": {"lists": name}})
+            self._sources.update_many({"lists": name, "folder": {"$in": chunk}}, {"$pull": {"lists": name}})
 
     def forget(self, name: str) -> None:
         """Remove the list `name`: the file is no longer watched."""
@@ -244,7 +240,7 @@ class ListedSources:
             )
 
     def ids(self, name: str) -> Iterator[str]:
-        """Yield the ids of the sources that the list itself names, without those of S3 folders in it."""
+        """Yield the ids of the sources that the list itself names, without those of folders and playlists in it."""
         for row in self._sources.find({"lists": name, "folder": None}, {"_id": 1}, batch_size=10_000):
             yield row["_id"]
 
@@ -323,6 +319,7 @@ def _changed(today: Dependencies) -> list[Document]:
 
 def _change(name: str, one: ListedSource, folder: str | None, now: datetime) -> UpdateOne:
     user_fields: Document = {"title": one.title, "labels": list(one.labels), "priority": one.priority}
+    user_fields |= {"licence": one.licence, "segments": [segment.model_dump() for segment in one.segments]}
     new = {
         **_NEW_SOURCE,
         "url": one.url,

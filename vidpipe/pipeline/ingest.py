@@ -60,6 +60,8 @@ def run_ingest(
     title: str = "",
     refresh: bool = False,
     retry: bool = True,
+    every: bool = False,
+    limit: int | None = None,
     observer: IngestObserver | None = None,
     cancelled: threading.Event | None = None,
     graph: StageGraph | None = None,
@@ -78,6 +80,8 @@ def run_ingest(
         title: Of the only input.
         refresh: Check known URLs for changed content.
         retry: Retry failed and rejected sources.
+        every: Take all videos of a page.
+        limit: Most entries of a folder, playlist or page.
         observer: Follows the ingest.
         cancelled: Set it to stop.
         graph: Stages of the library; the default ones if None.
@@ -95,7 +99,7 @@ def run_ingest(
 
     own = (settings.media_directory, settings.derived_directory)
     gathered = inputs if isinstance(inputs, Gathered) else gather(
-        inputs, mode=mode, exclude=own, download=settings.download, columns=settings.lists
+        inputs, mode=mode, exclude=own, settings=settings, every=every, limit=limit
     )  # fmt: skip
     gathered.requests = [
         replace(one, labels=tuple(dict.fromkeys((*one.labels, *labels))), title=title or one.title)

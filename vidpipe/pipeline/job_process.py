@@ -189,7 +189,7 @@ class JobWork:
             listed = ListedSources(self.library.collections, self.library.sources)
             gathered = requests_by_id(job.sources, self.library.sources, listed, self.settings, listed_only=False)
         for one in job.inputs:
-            found = gather([one.url], download=self.settings.download)  # several, for a folder of S3
+            found = gather([one.url], settings=self.settings)  # several, for a folder of S3
             title = one.title if len(found.requests) == 1 else ""
             gathered.requests += [
                 replace(request, title=title or None, labels=tuple(one.labels), priority=one.priority)

@@ -74,14 +74,6 @@ class Faces(Section):
     """Faces of lower confidence are dropped."""
 
 
-class Privacy(Section):
-    """Protection of the people in videos."""
-
-    blur_faces: bool = False
-    """Blur faces in thumbnails and in the frames that models see, before they are stored. Original files are never
-    changed. A change makes every video due in scenes."""
-
-
 class Moderation(Section):
     """Sensitive content in the packed frames: a hint for reviewers, unreliable on animation."""
 

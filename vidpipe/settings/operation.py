@@ -104,6 +104,17 @@ class Download(Section):
     """Use HTTP_PROXY and HTTPS_PROXY. The proxy then decides which addresses can be reached."""
     user_agent: str = "vidpipe"
     """User-Agent header."""
+    format: str = Field("", max_length=500)
+    """Video sites: format selection of yt-dlp; empty: the best one of at most MaxHeight."""
+    max_height: int = Field(1080, ge=0, le=10_000)
+    """Video sites and streams: largest height in pixels; 0: no limit."""
+    cookies_file: str = ""
+    """Video sites: file with cookies in Netscape format, such as a browser extension exports, for videos that need a
+    login; empty: none."""
+    max_entries: int = Field(1000, ge=1, le=1_000_000)
+    """Most entries of a watched folder, playlist or channel."""
+    host_interval: float = Field(1.0, ge=0, le=3600)
+    """Seconds between two requests to the same video site."""
 
     @field_validator("allowed_private")
     @classmethod
@@ -120,7 +131,7 @@ def column_name(text: str) -> str:
 
 
 class Lists(Section):
-    """Column names in CSV lists, comma-separated.
+    """Column names in tables (CSV, TSV, JSON Lines, Parquet, MongoDB), comma-separated.
 
     They apply to `vidpipe add` and to watched lists. Case, spaces, hyphens and underscores are ignored.
     """
@@ -133,6 +144,12 @@ class Lists(Section):
     """Columns with labels; the labels of all of them are combined."""
     priority_columns: Listed = ("priority",)
     """Column with the priority; the first of these names that a list has is used."""
+    licence_columns: Listed = ("licence", "license")
+    """Column with the licence; the first of these names that a list has is used."""
+    start_columns: Listed = ("start", "start_s", "start_time", "t_start", "begin")
+    """Column with the start of a labelled part, in seconds or h:mm:ss; its row's labels are those of the part."""
+    end_columns: Listed = ("end", "end_s", "end_time", "t_end")
+    """Column with the end of a labelled part, in seconds or h:mm:ss."""
 
     @field_validator("*")
     @classmethod

@@ -17,6 +17,7 @@ from vidpipe.safe_files import network_file_system, path_text, text_path
 from vidpipe.settings import analyses as optional
 from vidpipe.settings import operation
 from vidpipe.settings.operation import CronSchedule, Listed, Section
+from vidpipe.settings.storage import Privacy, Storage
 
 #: The prompts of the describing model, in the order in which they are asked.
 PROMPT_NAMES = ("describe_scene", "describe_video", "sentiment", "tags", "category", "summary")
@@ -307,9 +308,10 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     screen_text: optional.ScreenText = optional.ScreenText()
     objects: optional.Objects = optional.Objects()
     faces: optional.Faces = optional.Faces()
-    privacy: optional.Privacy = optional.Privacy()
+    privacy: Privacy = Privacy()
     moderation: optional.Moderation = optional.Moderation()
     meaning: optional.Meaning = optional.Meaning()
+    storage: Storage = Storage()
     download: operation.Download = operation.Download()
     lists: operation.Lists = operation.Lists()
     limits: operation.Limits = operation.Limits()
@@ -379,7 +381,8 @@ SECTION_NAMES: dict[str, str] = {field: section.__name__ for field, section in s
 _SPECIAL_KEYS = {
     "uri": "URI", "max_size_mb": "MaxSizeMB", "min_free_mb": "MinFreeMB", "logs_size_mb": "LogsSizeMB",
     "memory_mb": "MemoryMB", "max_upload_mb": "MaxUploadMB", "upload_quota_mb": "UploadQuotaMB",
-    "proxy_cache_mb": "ProxyCacheMB", "public_url": "PublicURL", "use_vpc": "UseVpc", "timeout_s": "Timeout",
+    "proxy_cache_mb": "ProxyCacheMB", "cache_mb": "CacheMB",
+    "refetch_mb": "RefetchMB", "public_url": "PublicURL", "use_vpc": "UseVpc", "timeout_s": "Timeout",
 }  # fmt: skip
 
 

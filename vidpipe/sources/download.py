@@ -1,4 +1,4 @@
-"""Downloads one remote file, with as many attempts as the retry policy allows; fetches lost files again."""
+"""Fetches one remote file, with as many attempts as the retry policy allows; fetches lost files again."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -12,11 +12,11 @@ from vidpipe.network.http_response import Validators
 from vidpipe.network.retry import RetryPolicy
 from vidpipe.redaction import MASK
 from vidpipe.settings import Settings
+from vidpipe.sources.fetchers.fetcher import FetchTask, TransferResult
+from vidpipe.sources.fetchers.registry import Fetchers
 from vidpipe.sources.inputs import SourceRequest, request_for
 from vidpipe.sources.local_files import OnBytes, add_local_file
 from vidpipe.sources.media_store import DiskFullError, MediaStore, PartialFile, StoredFile, hash_file
-from vidpipe.sources.s3 import SCHEME, S3Clients, S3Remote
-from vidpipe.sources.transfer import RemoteFile, Transfer, TransferResult
 from vidpipe.sources.urls import SourceUrl, scrub
 
 #: An attempt that downloads this many new bytes has made progress: the count of attempts is reset.
@@ -29,7 +29,7 @@ def download(
     settings: Settings,
     store: MediaStore,
     cancelled: threading.Event,
-    clients: S3Clients | None = None,
+    fetchers: Fetchers | None = None,
     known: Validators | None = None,
     on_bytes: Callable[[int, int | None], None] = lambda done, total: None,
     on_attempt: Callable[[], None] = lambda: None,
@@ -40,11 +40,11 @@ def download(
     if the disk is full, it is deleted.
 
     Args:
-        url: http(s) or s3, canonical.
+        url: Canonical.
         settings: Those in force.
         store: The media store.
         cancelled: Stops the download once it is set.
-        clients: For s3, if several downloads share them.
+        fetchers: If several downloads share them.
         known: The known version: the server is asked only for another one, and may answer that there is none.
         on_bytes: Called with (bytes so far, bytes in all or None).
         on_attempt: Called before each attempt.
@@ -59,9 +59,8 @@ def download(
     """
     limits = settings.download
     part = PartialFile(store.incoming, url.id)
-    is_s3 = url.reveal().startswith(SCHEME)
-    remote = S3Remote(url, clients or S3Clients(limits)) if is_s3 else RemoteFile(url)
-    transfer = Transfer(remote, limits, part, store.reservations, on_bytes, cancelled)
+    task = FetchTask(url, settings, part, store.reservations, on_bytes, cancelled)
+    transfer = (fetchers or Fetchers(settings)).of(url.reveal()).open(task)
     furthest = 0
 
     def attempt() -> TransferResult:

@@ -14,6 +14,7 @@ from vidpipe.redaction import mask, source_secrets
 from vidpipe.safe_files import file_url_path
 from vidpipe.settings import Settings
 from vidpipe.sources.failures import Dependencies, failed_record
+from vidpipe.sources.fetchers.registry import Fetchers
 from vidpipe.sources.inputs import Gathered, SourceRequest, folder_requests, local_path, request_for
 from vidpipe.sources.list_files import read_list
 from vidpipe.sources.lists import ListEntry
@@ -27,7 +28,6 @@ from vidpipe.sources.records import (
     SourceRecord,
     SourceStore,
 )
-from vidpipe.sources.s3 import S3Address
 from vidpipe.sources.urls import SourceUrl, readable_url
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def requests_by_id(
 ) -> Gathered:
     """Return the requests for recorded sources; secrets in their URLs come from the watched lists.
 
-    A folder of S3 gives no request: its objects become sources of the same lists, due from now on.
+    A remote folder or playlist gives no request: its entries become sources of the same lists, due from now on.
 
     Args:
         ids: Of the sources.
@@ -134,6 +134,7 @@ def requests_by_id(
         log.info("%d sources are skipped: unknown, forgotten, or no longer in a watched list", skipped)
     secret = {one for record in records if record.has_secret for one in (record.id, record.folder)}
     found = {one.id: one for one in _requests_with_secrets(settings) if one.id in secret} if secret else {}
+    fetchers = Fetchers(settings)
     for record in records:
         request = known_request(record, settings.paths.watched_files) or found.get(record.id) or _below(record, found)
         crash = _count_crash(record, sources) if record.state == "fetching" else None
@@ -145,7 +146,7 @@ def requests_by_id(
                     f"{record.url}: the URL contains a secret, and no readable watched list has the full URL.",
                     f"Check {', '.join(record.lists)}." if record.lists else "Run `vidpipe add` with the full URL.",
                 )
-            if record.kind == "s3" and S3Address.parse(record.url).is_folder:
+            if request.path is None and fetchers.of_kind(request.kind).is_folder(request.url.reveal()):
                 gathered.problems += _list_folder(record, request, sources, listed, settings)
             else:
                 gathered.requests.append(request)
@@ -210,8 +211,21 @@ def _count_crash(record: SourceRecord, sources: SourceStore) -> VidpipeError | N
 def _list_folder(
     record: SourceRecord, folder: SourceRequest, sources: SourceStore, listed: ListedSourceStore, settings: Settings
 ) -> list[IngestOutcome]:
-    """Record the objects of a folder of S3; return those that cannot be added. Raises VidpipeError."""
-    found = folder_requests(folder, settings.download)
+    """Record the entries of a remote folder or playlist, and make those due again that have changed.
+
+    Returns:
+        The entries that cannot be added.
+
+    Raises:
+        VidpipeError: It cannot be listed.
+    """
+    found = folder_requests(folder, settings)
+    known = sources.get_many([one.id for one in found.requests])
+    listed.again(
+        one.id
+        for one in found.requests
+        if one.version and one.id in known and known[one.id].etag not in (None, one.version)
+    )
     entries = [ListedSource(**one.identity, labels=record.labels, priority=record.priority) for one in found.requests]
     for name in record.lists:
         listed.save_many(name, entries, folder=record.id)

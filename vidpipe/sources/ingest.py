@@ -18,6 +18,7 @@ from vidpipe.redaction import MASK
 from vidpipe.settings import Settings
 from vidpipe.sources.download import download
 from vidpipe.sources.failures import Dependencies, failed_record, unexpected_error
+from vidpipe.sources.fetchers.registry import Fetchers
 from vidpipe.sources.inputs import SourceRequest
 from vidpipe.sources.local_files import OnBytes, add_local_file, touched_since
 from vidpipe.sources.media_store import DiskFullError, MediaStore, StoredFile
@@ -30,7 +31,6 @@ from vidpipe.sources.records import (
     SourceStore,
     StoredVideo,
 )
-from vidpipe.sources.s3 import S3Clients
 
 #: Appended for a URL that was given with a fragment.
 FRAGMENT_HINT = "The part after # is not sent to servers; if the # is part of the name, write it as %23."
@@ -72,7 +72,7 @@ class Ingest:
         self._stop = threading.Event()  # also set when an error ends the run, which must not look like a cancellation
         self._quick_check = QuickCheck()
         self._store = MediaStore(settings, self._quick_check)
-        self._clients = S3Clients(settings.download)
+        self._fetchers = Fetchers(settings)
         self._transfers = threading.Semaphore(settings.download.parallel)
 
     def run(
@@ -263,7 +263,7 @@ class Ingest:
             settings=self._settings,
             store=self._store,
             cancelled=self._stop,
-            clients=self._clients,
+            fetchers=self._fetchers,
             known=known,
             on_bytes=on_bytes,
             on_attempt=on_attempt,
@@ -280,6 +280,7 @@ class Ingest:
         part.forget()
         return file, {
             **result.validators.model_dump(),
+            "data": result.data,
             "content_type": result.content_type,
             "final_url": result.final_url if result.final_url != request.url.display_url else None,
             "size_bytes": part.size,

@@ -16,13 +16,15 @@ from typing import Any
 
 from vidpipe.errors import VidpipeError, readable
 from vidpipe.safe_files import check_regular, file_url_path
-from vidpipe.settings.operation import Download, Lists
+from vidpipe.settings import Settings
 from vidpipe.sources.containers import VIDEO_SUFFIXES
+from vidpipe.sources.fetchers.registry import Fetchers, kind_of, schemes
+from vidpipe.sources.fetchers.s3 import S3Address
 from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES, read_list
 from vidpipe.sources.lists import ListEntry, ListProblem, first_few
 from vidpipe.sources.local_files import LocalMode, SkippedFiles, videos_below
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceKind
-from vidpipe.sources.s3 import S3Address, S3Clients
+from vidpipe.sources.source_data import Segment
 from vidpipe.sources.urls import (
     SourceUrl,
     canonical_url,
@@ -56,6 +58,9 @@ class SourceRequest:
         title: Title of the video.
         labels: Labels of the video.
         priority: Higher ones are fetched and processed first.
+        licence: Licence of the video, as a list states it.
+        segments: Labelled parts of the video, as a list states them.
+        version: Of a file in a folder: see `ListedFile`.
     """
 
     url: SourceUrl
@@ -67,6 +72,9 @@ class SourceRequest:
     title: str | None = None
     labels: tuple[str, ...] = ()
     priority: int | None = None
+    licence: str | None = None
+    segments: tuple[Segment, ...] = ()
+    version: str = ""
 
     @property
     def id(self) -> str:
@@ -87,7 +95,8 @@ class SourceRequest:
     @property
     def user_fields(self) -> dict[str, object]:
         """What the request sets besides the URL."""
-        fields = {"title": self.title, "labels": self.labels, "priority": self.priority}
+        names = ("title", "labels", "priority", "licence", "segments")
+        fields = {name: getattr(self, name) for name in names}
         return {name: value for name, value in fields.items() if value not in (None, ())}
 
 
@@ -125,16 +134,20 @@ class _GatherOptions:
     Attributes:
         mode: How local files are added.
         exclude: Folders that are skipped.
-        clients: For folders of S3; None leaves them unlisted.
-        columns: Names of the columns of tables.
+        fetchers: List folders and playlists; None leaves them unlisted.
+        settings: Those in force.
+        every: All videos of a page, not only the best one.
+        limit: Most entries of a folder, playlist or page.
         seen: Ids of the sources so far.
         may_be_empty: A folder without a video is not an error: one may be added later.
     """
 
     mode: LocalMode
     exclude: frozenset[Path]
-    clients: S3Clients | None
-    columns: Lists
+    fetchers: Fetchers | None
+    settings: Settings
+    every: bool = False
+    limit: int | None = None
     seen: set[str] = field(default_factory=set)
     may_be_empty: bool = False
 
@@ -144,21 +157,24 @@ def gather(
     *,
     mode: LocalMode = "copy",
     exclude: Collection[Path] = (),
-    download: Download | None = None,
-    columns: Lists | None = None,
+    settings: Settings | None = None,
+    every: bool = False,
+    limit: int | None = None,
 ) -> Gathered:
     """Return the requests for `inputs`; a source that is given twice is requested once.
 
     Args:
-        inputs: URLs, objects and folders of S3, video files, folders (all videos below), CSV files with a url column,
+        inputs: URLs, remote folders and playlists, video files, folders (all videos below), tables with a url column,
             and lists (.txt: one URL or path per line, # comments).
         mode: How local files are added.
         exclude: Folders below a given one that are skipped: the media store itself, if it is there.
-        download: Address policy and timeouts for listing folders of S3.
-        columns: Names of the columns of CSV files.
+        settings: Those in force; the defaults if None.
+        every: Take all videos of a page, not only the best one.
+        limit: Most entries of a folder, playlist or page.
     """
+    settings = settings or Settings(home=Path())
     excluded = frozenset(path.resolve() for path in exclude)
-    options = _GatherOptions(mode, excluded, S3Clients(download or Download()), columns or Lists())
+    options = _GatherOptions(mode, excluded, Fetchers(settings), settings, every, limit)
     gathered = Gathered()
     for given in inputs:
         for found in _expand(str(given), options):
@@ -202,21 +218,22 @@ def _request(text: str, mode: LocalMode, base: Path) -> SourceRequest:
         text = text.strip()
     if scheme and len(text) > _LONGEST_URL:
         raise VidpipeError(f"the URL has {len(text)} characters; at most {_LONGEST_URL} are allowed.")
-    if scheme in ("http", "https", "s3") and (character := invalid_character(text)):
+    if scheme in schemes() and (character := invalid_character(text)):
         raise VidpipeError(
             f"the URL contains {character}, which is not allowed in a URL.", "Remove or percent-encode it."
         )
     if scheme in ("http", "https") and re.search(r" [a-z0-9+]+://", text, re.IGNORECASE):
         raise VidpipeError("this contains two URLs.", "Give them one by one.")
-    if scheme in ("http", "https"):
-        url = SourceUrl(canonical_url(text))
-        return SourceRequest(url, given=url.display_url, fragment_dropped=loses_fragment(text))
-    if scheme == "s3":
-        url = SourceUrl(str(S3Address.parse(text)))
-        return SourceRequest(url, "s3", given=url.display_url)
+    if scheme in schemes():
+        url = SourceUrl(str(S3Address.parse(text)) if scheme == "s3" else canonical_url(text, schemes()))
+        kind = kind_of(url.reveal())
+        if kind is not None:
+            web = scheme in ("http", "https")
+            return SourceRequest(url, kind, given=url.display_url, fragment_dropped=web and loses_fragment(text))
     if scheme not in ("", "file"):
         raise VidpipeError(
-            f"{scheme[:_LONGEST_SCHEME]}:// is not supported.", "Give an http(s) or s3 URL or the path of a local file."
+            f"{scheme[:_LONGEST_SCHEME]}:// is not supported.",
+            f"Give the path of a local file or a URL of one of these kinds: {', '.join(schemes())}.",
         )
     if not text.strip():
         raise VidpipeError("the path is empty.")
@@ -265,7 +282,7 @@ def _expand(given: str, options: _GatherOptions) -> Iterator[Found]:
         if path is None or path.is_dir():
             yield from _videos(request, given, options)
         elif path.suffix.lower() in CSV_SUFFIXES | LIST_SUFFIXES:
-            lines = read_list(path, options.columns)
+            lines = read_list(path, options.settings.lists)
             notes = lines.notes if lines.keys else (*lines.notes, f"{Path(given).name} contains no source.")
             yield from (IngestNote(readable(given), readable(sentence)) for sentence in notes)
             yield from _listed(lines, path, options)
@@ -297,10 +314,17 @@ def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, options: _Ga
             for one in _videos(request, entry.text, options):
                 if isinstance(one, SourceRequest):
                     # the title of a folder is not that of its videos
-                    title = entry.title if one == request else None
+                    title = entry.title if one == request else one.title
                     if one == request and one.id in options.seen:
                         repeated.append(str(entry.line))
-                    yield replace(one, title=title, labels=entry.labels, priority=entry.priority)
+                    yield replace(
+                        one,
+                        title=title,
+                        labels=entry.labels,
+                        priority=entry.priority,
+                        licence=entry.licence,
+                        segments=(entry.segment,) if entry.segment else (),
+                    )
                 else:
                     yield one
         except VidpipeError as error:
@@ -313,7 +337,7 @@ def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, options: _Ga
 
 
 def _videos(request: SourceRequest, given: str, options: _GatherOptions) -> Iterator[Found]:
-    """Yield the request itself or, for a folder on this machine or of S3, one for each video below.
+    """Yield the request itself or, for a folder, playlist or page, one for each video in it.
 
     Args:
         request: The request.
@@ -321,16 +345,16 @@ def _videos(request: SourceRequest, given: str, options: _GatherOptions) -> Iter
         options: How it is expanded.
 
     Raises:
-        VidpipeError: A folder of S3 cannot be listed.
+        VidpipeError: A remote folder cannot be listed.
     """
     skipped = SkippedFiles()
-    address = S3Address.parse(request.url.reveal()) if request.kind == "s3" else None
     if request.path is not None and request.path.is_dir():
         name, found = given, _local_videos(request.path, skipped, options)
-    elif address is not None and address.is_folder:
-        if options.clients is None:
+    elif request.path is None and (options.every or _is_folder(request)):
+        if options.fetchers is None:
             return
-        name, given, found = str(address), request.given, _objects(address, skipped, options.clients)
+        name, given = request.url.display_url, request.given
+        found = _listed_files(request, skipped, options.fetchers, options.limit)
     else:
         yield request
         return
@@ -346,22 +370,30 @@ def _videos(request: SourceRequest, given: str, options: _GatherOptions) -> Iter
         yield _problem(given, VidpipeError(f"{name}: no video in this folder or below."))
 
 
-def _objects(folder: S3Address, skipped: SkippedFiles, clients: S3Clients) -> Iterator[Found]:
-    """Yield requests for the videos in a folder of S3, recognized by their keys' suffixes.
+def _is_folder(request: SourceRequest) -> bool:
+    return Fetchers(Settings(home=Path())).of_kind(request.kind).is_folder(request.url.reveal())
 
-    Keys with a part that begins with a dot are skipped like hidden files.
+
+def _listed_files(
+    folder: SourceRequest, skipped: SkippedFiles, fetchers: Fetchers, limit: int | None
+) -> Iterator[Found]:
+    """Yield requests for the videos in a remote folder, recognized by their suffixes, or in a playlist or page.
+
+    Files whose path below the folder has a part that begins with a dot are skipped like hidden files.
     """
-    for key in clients.keys(folder):
-        hidden = any(part.startswith(".") for part in key[len(folder.key) :].split("/"))
-        if key.endswith("/"):
-            continue
-        if hidden or PurePosixPath(key).suffix.lower() not in VIDEO_SUFFIXES:
-            skipped.count("a hidden file" if hidden else "not named like a video")
-            continue
+    base = folder.url.reveal()
+    for one in fetchers.of_kind(folder.kind).listing(folder.url, limit):
+        if base.endswith("/") and one.url.startswith(base):
+            if one.url.endswith("/"):
+                continue
+            hidden = any(part.startswith(".") for part in one.url[len(base) :].split("/"))
+            if hidden or PurePosixPath(one.url).suffix.lower() not in VIDEO_SUFFIXES:
+                skipped.count("a hidden file" if hidden else "not named like a video")
+                continue
         try:
-            yield request_for(str(S3Address(folder.bucket, key)))
+            yield replace(request_for(one.url), title=one.title, version=one.version)
         except VidpipeError as error:
-            yield _problem(str(folder), error)
+            yield _problem(folder.given, error)
 
 
 def _local_videos(folder: Path, skipped: SkippedFiles, options: _GatherOptions) -> Iterator[Found]:
@@ -377,16 +409,18 @@ def local_path(text: str) -> bool:
 def local_requests(entries: Iterable[ListEntry], watched: Path, exclude: Collection[Path]) -> Iterator[Found]:
     """Yield what the local files and folders in the list `watched` contain now. An empty folder is not an error."""
     excluded = frozenset(path.resolve() for path in exclude)
-    return _listed(entries, watched, _GatherOptions("copy", excluded, None, Lists(), may_be_empty=True))
+    options = _GatherOptions("copy", excluded, None, Settings(home=Path()), may_be_empty=True)
+    return _listed(entries, watched, options)
 
 
-def folder_requests(folder: SourceRequest, download: Download) -> Gathered:
-    """Return what a folder of S3 contains now.
+def folder_requests(folder: SourceRequest, settings: Settings) -> Gathered:
+    """Return what a remote folder or playlist contains now.
 
     Raises:
         VidpipeError: It cannot be listed.
     """
-    options = _GatherOptions("copy", frozenset(), S3Clients(download), Lists(), may_be_empty=True)
+    limit = settings.download.max_entries
+    options = _GatherOptions("copy", frozenset(), Fetchers(settings), settings, limit=limit, may_be_empty=True)
     gathered = Gathered()
     for found in _videos(folder, folder.given, options):
         gathered.put(found)

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import Literal
 from urllib.parse import quote
 
+from vidpipe.sources.source_data import Segment
 from vidpipe.sources.urls import JOINERS, bare, has_bytes, windows_1252
 
 #: What a line can set besides the URL.
@@ -42,6 +43,8 @@ class ListEntry:
         title: Title of the video.
         labels: Labels of the video.
         priority: Higher ones are fetched and processed first.
+        licence: Licence of the video.
+        segment: The part of the video that the line describes; its labels are then in the segment.
     """
 
     line: int
@@ -49,6 +52,8 @@ class ListEntry:
     title: str | None = None
     labels: tuple[str, ...] = ()
     priority: int | None = None
+    licence: str | None = None
+    segment: Segment | None = None
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, Field, field_validator
 
+from vidpipe.sources.source_data import Segment, SourceData
 from vidpipe.sources.urls import readable_url
 
-SourceKind = Literal["http", "s3", "file"]
-SourceState = Literal["new", "fetching", "stored", "failed", "refused", "listed", "forgotten"]
+#: "http", "s3", "file", "site", ...: see `vidpipe.sources.fetchers.registry`.
+SourceKind = str
+SourceState = Literal["new", "fetching", "stored", "failed", "refused", "gone", "listed", "forgotten"]
 OutcomeState = Literal["stored", "already stored", "unchanged", "failed", "refused", "cancelled"]
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s,;)]+[^\s,;).:]")
 _PATH = re.compile(r"(?<![\w/.])/(?:[^\s,;:)]+/)*[^\s,;:)]*[^\s,;:).]")
@@ -43,7 +45,9 @@ class SourceRecord(BaseModel, frozen=True, extra="ignore"):
         stored: `video` has its bytes.
         failed: The bytes could not be fetched; see `last_error`.
         refused: vidpipe rejects it: address not allowed, not a video, too large.
-        listed: A folder of S3 whose objects have become sources; listed again at `next_try_at`.
+        gone: It never gave a video, and its server says that there is none (any more): see `gone_since`. A stored
+            source that is gone stays stored.
+        listed: A folder, playlist or channel whose entries have become sources; listed again at `next_try_at`.
         forgotten: The user removed its video; only `vidpipe add` adds it again, no list does.
 
     A URL that later gives other bytes is a new video: `video` is the new one, the others are in `earlier_videos`.
@@ -70,6 +74,7 @@ class SourceRecord(BaseModel, frozen=True, extra="ignore"):
     last_error_kind: Literal["transient", "permanent"] | None = None
     next_try_at: datetime | None = Field(None, description="UTC; None: not retried automatically")
     failed_at: datetime | None = Field(None, description="UTC; when `last_error` occurred")
+    gone_since: datetime | None = Field(None, description="UTC; when its server first said that it does not exist")
     blocked_by: tuple[Dependency, ...] = Field((), description="what the error depended on; due again once one differs")
     needed_bytes: int | None = Field(None, description="disk space that was missing; due again once it is free")
     first_seen: datetime | None = None
@@ -77,10 +82,13 @@ class SourceRecord(BaseModel, frozen=True, extra="ignore"):
     title: str | None = None
     labels: tuple[str, ...] = ()
     priority: int | None = None
+    licence: str | None = Field(None, description="as a list states it; the site's own is in `data`")
+    segments: tuple[Segment, ...] = Field((), description="labelled parts: ground truth, which no stage reads")
+    data: SourceData | None = Field(None, description="what its site or page says")
     lists: tuple[str, ...] = Field((), description="watched lists that name it now, as in [Paths] SourceLists")
-    folder: str | None = Field(None, description="id of the watched folder of S3 in which it was found")
+    folder: str | None = Field(None, description="id of the watched folder or playlist in which it was found")
 
-    @field_validator("next_try_at", "failed_at", "first_seen", "last_fetched")
+    @field_validator("next_try_at", "failed_at", "gone_since", "first_seen", "last_fetched")
     @classmethod
     def _in_utc(cls, value: datetime | None) -> datetime | None:
         """Databases return times without their zone."""
@@ -91,13 +99,13 @@ class SourceRecord(BaseModel, frozen=True, extra="ignore"):
         return (found.st_size, found.st_mtime_ns) == (self.size_bytes, self.modified_ns)
 
 
+_OF_FAILURES = (
+    "failures", "last_error", "last_error_kind", "next_try_at", "failed_at", "gone_since", "blocked_by", "needed_bytes",
+)  # fmt: skip
 #: The fields of a record without failures.
-NO_FAILURE: Mapping[str, object] = {
-    name: SourceRecord.model_fields[name].default
-    for name in ("failures", "last_error", "last_error_kind", "next_try_at", "failed_at", "blocked_by", "needed_bytes")
-}
+NO_FAILURE: Mapping[str, object] = {name: SourceRecord.model_fields[name].default for name in _OF_FAILURES}
 #: Fields that users and lists set; ingest finds out the others.
-USER_FIELDS = frozenset({"title", "labels", "priority", "lists", "folder"})
+USER_FIELDS = frozenset({"title", "labels", "priority", "licence", "segments", "lists", "folder"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,8 @@ class ListedSource:
     title: str | None = None
     labels: tuple[str, ...] = ()
     priority: int | None = None
+    licence: str | None = None
+    segments: tuple[Segment, ...] = ()
     edited: bool = False
     fragment_dropped: bool = False
 

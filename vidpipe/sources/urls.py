@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -35,8 +36,12 @@ JOINERS = "\u200c\u200d"
 _BYTE = re.compile("[\udc80-\udcff]")
 
 
-def canonical_url(url: str) -> str:
-    """Return the spelling of an http(s) URL that its id is made of: lower-case ASCII host, no default port or fragment.
+def canonical_url(url: str, schemes: Collection[str] = ("http", "https")) -> str:
+    """Return the spelling of a URL that its id is made of: lower-case ASCII host, no default port or fragment.
+
+    Args:
+        url: The URL.
+        schemes: Those that are allowed.
 
     Raises:
         VidpipeError: It has no usable host, port or scheme. The message reveals nothing of the URL.
@@ -53,13 +58,13 @@ def canonical_url(url: str) -> str:
     except ValueError:
         raise VidpipeError("malformed URL: its port is not a number from 0 to 65535.") from None
     scheme = parts.scheme.lower()
-    if scheme not in _DEFAULT_PORTS:
-        raise VidpipeError("only http and https URLs are supported.")
+    if scheme not in schemes:
+        raise VidpipeError(f"only {' and '.join(schemes)} URLs are supported.")
     if not host or _CONTROL.search(host):
         raise VidpipeError("the URL has no host.", "Write it as https://host/path/file.mp4.")
     userinfo = parts.netloc.rpartition("@")[0]
     netloc = f"[{host}]" if ":" in host else host
-    if port is not None and port != _DEFAULT_PORTS[scheme]:
+    if port is not None and port != _DEFAULT_PORTS.get(scheme):
         netloc += f":{port}"
     if userinfo:
         netloc = f"{quote(userinfo, safe=_SAFE)}@{netloc}"

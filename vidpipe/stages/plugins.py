@@ -19,7 +19,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _RESERVED = frozenset(
     {
         "stages", "lease", "added_at", "change_seq", "scene_generation", "video", "sources", "thumbnails", "damage",
-        "scene_summary",
+        "scene_summary", "storage",
     }
 )  # fmt: skip
 

@@ -157,7 +157,7 @@ def test_of_secrets_only_their_presence_counts(room: IngestHome, monkeypatch: py
 
 
 def test_every_name_that_an_error_depends_on_is_watched(room: IngestHome) -> None:
-    from vidpipe.sources.s3 import ACCESS
+    from vidpipe.sources.fetchers.s3 import ACCESS
 
     names = (*ACCESS, "download.use_proxy", "paths.download_directory", "variable:REQUESTS_CA_BUNDLE")
     assert len(Dependencies.of(room.settings).named(names)) == len(names)

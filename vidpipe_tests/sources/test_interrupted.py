@@ -240,7 +240,7 @@ def test_a_broken_source_stops_no_other(room: IngestHome, server: FaultServer, c
         "http://169.254.169.254/x.mp4",
         server.add("/2.mp4", other_clip),
         "no/such/file.mp4",
-        "ftp://example.org/x.mp4",
+        "gopher://example.org/x.mp4",
     )
     states = ["stored", "failed", "refused", "refused", "stored", "refused", "refused"]
     assert [outcome.state for outcome in outcomes] == states

@@ -63,7 +63,7 @@ LINES = st.sampled_from(
         "HTTPS://H:443/a.mp4",
         "# comment",
         "",
-        "ftp://h/x.mp4",
+        "gopher://h/x.mp4",
         "https://h/a.mp4 priority=high",
     ]
 )

@@ -17,7 +17,7 @@ from vidpipe.errors import VidpipeError
 from vidpipe.settings.operation import Download
 from vidpipe.sources.download import refetch
 from vidpipe.sources.records import IngestOutcome
-from vidpipe.sources.s3 import S3Address, S3Clients
+from vidpipe.sources.fetchers.s3 import S3Address, S3Clients
 from vidpipe_tests.fault_server import FaultServer
 from vidpipe_tests.sources.conftest import IngestHome, sha256_of
 from vidpipe_tests.sources.s3_server import KEY_ID, SECRET, S3Server
@@ -59,7 +59,7 @@ def room(room: IngestHome, s3: S3Server) -> IngestHome:
 
 
 def add(room: IngestHome, *inputs: str | Path) -> list[IngestOutcome]:
-    return room.add(*inputs, download=room.settings.download)
+    return room.add(*inputs, settings=room.settings)
 
 
 def test_an_object_is_stored_under_the_address_the_user_gave(room: IngestHome, clip: bytes) -> None:

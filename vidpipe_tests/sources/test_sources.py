@@ -20,7 +20,7 @@ def test_a_text_list_has_comments_blank_lines_and_duplicates(file_of: Write) -> 
     listed = file_of(
         "urls.txt",
         b"\xef\xbb\xbf# my list\n\nhttps://example.org/a.mp4  # the first\nhttps://example.org/b.mp4#t=10\r\n"
-        b"  HTTPS://EXAMPLE.org:443/a.mp4 \nhttps://example.org/b.mp4\n\tftp://example.org/c.mp4\nnot a url\n",
+        b"  HTTPS://EXAMPLE.org:443/a.mp4 \nhttps://example.org/b.mp4\n\tgopher://example.org/c.mp4\nnot a url\n",
     )
     gathered = gather([listed])
     assert [request.url.reveal() for request in gathered.requests] == [
@@ -29,7 +29,7 @@ def test_a_text_list_has_comments_blank_lines_and_duplicates(file_of: Write) -> 
     ]
     assert [problem.state for problem in gathered.problems] == ["refused", "refused"]
     first, second = (str(problem.error) for problem in gathered.problems)
-    assert first.startswith("urls.txt, line 7: ftp:// is not supported.")
+    assert first.startswith("urls.txt, line 7: gopher:// is not supported.")
     assert "urls.txt, line 8" in second
 
 
@@ -142,7 +142,7 @@ def test_a_path_a_link_to_it_and_its_file_url_are_one_source(file_of: Write, cli
 @pytest.mark.parametrize(
     "text",
     [
-        "nowhere.mp4", "ftp://h/x.mp4", "http://", "http://[::1/x", "http://h:99999/x", "rtsp://cam/1",
+        "nowhere.mp4", "gopher://h/x.mp4", "http://", "http://[::1/x", "http://h:99999/x", "rtsp://cam/1",
         "~no-such-user/x.mp4", "file://data", "file://[", "a" * 300 + ".mp4",
     ],
 )  # fmt: skip

@@ -60,11 +60,11 @@ class TestLines:
 
     def test_a_line_that_cannot_be_read_is_shown_until_it_is_mended(self, list_sensor: ListSensor) -> None:
         good = "https://h.example/a.mp4"
-        list_sensor.say("ftp://h.example/x.mp4", good, f"{good} priority=high", "nowhere.mp4")
+        list_sensor.say("gopher://h.example/x.mp4", good, f"{good} priority=high", "nowhere.mp4")
         assert list_sensor.named() == {good}
         shown = sorted(list_sensor.problems())
         assert len(shown) == 3
-        assert shown[0].startswith(f"{LIST}, line 1: ftp:// is not supported.")
+        assert shown[0].startswith(f"{LIST}, line 1: gopher:// is not supported.")
         assert shown[1] == f"{LIST}, line 3: the priority is not an integer."
         assert "line 4" in shown[2]
         assert "no such file" in shown[2]

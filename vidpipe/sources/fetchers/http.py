@@ -1,7 +1,9 @@
-"""One attempt to download a remote file: redirects, Range, limits, and the body into the partial file."""
+"""http(s) URLs: one attempt to download a file, with redirects, Range, limits, and the body into the partial file."""
+
+from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import urljoin, urlsplit
@@ -32,9 +34,11 @@ from vidpipe.network.http_response import (
 from vidpipe.network.retry import http_date
 from vidpipe.network.session import StallWatch, open_session
 from vidpipe.redaction import MASK
+from vidpipe.settings import Settings
 from vidpipe.settings.operation import Download
 from vidpipe.sources.containers import HEAD_BYTES as CONTAINER_HEAD_BYTES
 from vidpipe.sources.containers import looks_like_video
+from vidpipe.sources.fetchers.fetcher import Attempts, FetchTask, ListedFile, TransferResult
 from vidpipe.sources.media_store import DiskReservations, PartialFile
 from vidpipe.sources.urls import SourceUrl, redacted_url, safe_file_name, scrub, url_file_name, without_userinfo
 
@@ -70,23 +74,23 @@ class RemoteFile:
         return redacted_url(final_url)
 
 
-@dataclass(frozen=True)
-class TransferResult:
-    """What the server stated about a file that was read to its end.
+class HttpFetcher:
+    """Brings in http(s) URLs."""
 
-    Attributes:
-        validators: Names of the version.
-        content_type: As stated.
-        final_url: After redirects, without secrets.
-        file_name: From the headers or the URL.
-        unchanged: The known version is still current; nothing was read.
-    """
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
-    validators: Validators
-    content_type: str | None
-    final_url: str
-    file_name: str
-    unchanged: bool = False
+    def is_folder(self, url: str) -> bool:
+        """Return False: whether a page has several videos is known only after a request."""
+        return False
+
+    def listing(self, url: SourceUrl, limit: int | None = None) -> Iterator[ListedFile]:
+        """Yield the videos of a page."""
+        raise NotImplementedError
+
+    def open(self, task: FetchTask) -> Attempts:
+        """Return the attempts to download a URL."""
+        return Transfer.of(task, RemoteFile(task.url))
 
 
 @dataclass
@@ -110,6 +114,11 @@ class Transfer:
     reservations: DiskReservations
     on_bytes: Callable[[int, int | None], None]
     cancelled: threading.Event
+
+    @classmethod
+    def of(cls, task: FetchTask, remote: RemoteFile) -> Transfer:
+        """Return the attempts for a task."""
+        return cls(remote, task.settings.download, task.part, task.reservations, task.on_bytes, task.cancelled)
 
     def __post_init__(self) -> None:
         self._url = ""

@@ -12,6 +12,7 @@ import re
 import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -22,8 +23,10 @@ from vidpipe.network.addresses import AddressPolicy
 from vidpipe.network.fetch_errors import TRANSIENT_STATUS, FetchError
 from vidpipe.network.retry import parse_retry_after
 from vidpipe.network.session import authorities
+from vidpipe.settings import Settings
 from vidpipe.settings.operation import Download
-from vidpipe.sources.transfer import RemoteFile
+from vidpipe.sources.fetchers.fetcher import Attempts, FetchTask, ListedFile
+from vidpipe.sources.fetchers.http import RemoteFile, Transfer
 from vidpipe.sources.urls import SourceUrl
 
 SCHEME = "s3://"
@@ -121,8 +124,8 @@ class S3Clients:
         with self._lock:
             self._regions[bucket] = region
 
-    def keys(self, folder: S3Address) -> Iterator[str]:
-        """Yield every key below `folder`, page by page.
+    def keys(self, folder: S3Address) -> Iterator[tuple[str, str]]:
+        """Yield every key below `folder` with its object's ETag, page by page.
 
         Raises:
             FetchError: The folder cannot be listed.
@@ -134,7 +137,7 @@ class S3Clients:
             error.about(str(folder))
             raise
 
-    def _keys(self, folder: S3Address) -> Iterator[str]:
+    def _keys(self, folder: S3Address) -> Iterator[tuple[str, str]]:
         client = self._client(folder.bucket)
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -144,7 +147,7 @@ class S3Clients:
         try:
             for page in client.get_paginator("list_objects_v2").paginate(**where):
                 for item in page.get("Contents", ()):
-                    yield str(item["Key"])
+                    yield str(item["Key"]), str(item.get("ETag", ""))
         except ClientError as error:
             details, status = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
             found = S3ErrorResponse(int(status.get("HTTPStatusCode", 0)), str(details.get("Code", "")))
@@ -208,6 +211,27 @@ def _no_access(error: Exception) -> UnavailableError:
         "Check AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL_S3.",
         depends_on=ACCESS,
     )
+
+
+class S3Fetcher:
+    """Brings in s3:// URLs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._clients = S3Clients(settings.download)
+
+    def is_folder(self, url: str) -> bool:
+        """Return whether a URL names a folder."""
+        return S3Address.parse(url).is_folder
+
+    def listing(self, url: SourceUrl, limit: int | None = None) -> Iterator[ListedFile]:
+        """Yield the objects of a folder, whatever they contain."""
+        folder = S3Address.parse(url.reveal())
+        for key, version in islice(self._clients.keys(folder), limit):
+            yield ListedFile(f"{SCHEME}{folder.bucket}/{key}", version)
+
+    def open(self, task: FetchTask) -> Attempts:
+        """Return the attempts to download an object."""
+        return Transfer.of(task, S3Remote(task.url, self._clients))
 
 
 class S3Remote(RemoteFile):

@@ -1,0 +1,61 @@
+"""What a site, page or list says about a video. Kept with its source; no stage reads it."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pydantic import BaseModel, Field
+
+
+class Segment(BaseModel, frozen=True):
+    """A labelled part of a video, as a list states it: ground truth, which never changes a result.
+
+    Attributes:
+        start_s: Start, in seconds.
+        end_s: End, in seconds; None: the end of the video.
+        labels: What is seen in it.
+    """
+
+    start_s: float = Field(0.0, ge=0)
+    end_s: float | None = Field(None, gt=0)
+    labels: tuple[str, ...] = ()
+
+
+class Chapter(BaseModel, frozen=True):
+    """A chapter, as the site states it; times in seconds."""
+
+    start_s: float
+    end_s: float | None = None
+    title: str = ""
+
+
+class SourceData(BaseModel, frozen=True, extra="ignore"):
+    """What the site or page of a video says about it. Texts are hostile and were cut to a length that fits a document.
+
+    Attributes:
+        site: Name of the site, as its extractor is called.
+        page_url: The page, without secrets.
+        video_id: The site's own id.
+        title: Title.
+        uploader: Name of the channel or person.
+        uploaded_on: Day of the upload.
+        licence: Licence, as stated.
+        description: The site's description.
+        chapters: Chapters.
+        subtitles: Language -> subtitles in WebVTT; automatic captions are named "en (automatic)".
+        chosen: Which of a page's videos was taken; without secrets.
+        reason: Why, and how many there were.
+    """
+
+    site: str = ""
+    page_url: str = ""
+    video_id: str = ""
+    title: str = ""
+    uploader: str = ""
+    uploaded_on: date | None = None
+    licence: str = ""
+    description: str = ""
+    chapters: tuple[Chapter, ...] = ()
+    subtitles: dict[str, str] = {}
+    chosen: str = ""
+    reason: str = ""

@@ -1,0 +1,42 @@
+"""Which store holds the file and the frame packs of which video."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from pydantic import BaseModel
+
+from vidpipe.storage.object_store import LOCAL
+
+
+class MediaPlace(BaseModel, frozen=True, extra="ignore"):
+    """Where one video is stored; `storage` in its document, which lacks it if everything is in the local folders.
+
+    Attributes:
+        media: URL of the store that holds its file, or "dropped".
+        packs: Version of a frame pack -> URL of the store that holds it; those in the local folders are left out.
+    """
+
+    media: str = LOCAL
+    packs: Mapping[str, str] = {}
+
+
+class MediaPlaces(Protocol):
+    """The places of a library's videos (`vidpipe.library.media_places`)."""
+
+    def get(self, sha256: str) -> MediaPlace:
+        """Return where a video is stored."""
+
+    def set_media(self, sha256: str, store: str, *, was: str | None = None) -> bool:
+        """Note which store holds a video's file.
+
+        Args:
+            sha256: The video.
+            store: URL of the store, or "dropped".
+            was: Only if it is in this store now.
+
+        Returns:
+            Whether it was noted.
+        """
+
+    def set_pack(self, sha256: str, version: str, store: str) -> None:
+        """Note which store holds a frame pack."""

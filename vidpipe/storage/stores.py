@@ -1,0 +1,66 @@
+"""From the URL of a store to the store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+from vidpipe.errors import SettingsError
+from vidpipe.settings import Settings
+from vidpipe.storage.object_store import LOCAL, ObjectStore
+
+#: Scheme -> class, called with (url, settings).
+_CLASSES = {
+    "s3": "s3_store:S3Store",
+    "gs": "bucket_store:BucketStore",
+    "az": "bucket_store:BucketStore",
+    "dropbox": "dropbox_store:DropboxStore",
+}
+
+
+class Stores:
+    """The stores of one process, opened when they are needed.
+
+    Args:
+        settings: Those in force.
+        others: Stores that need more than settings, by URL (GridFS, which is in the library's MongoDB).
+    """
+
+    def __init__(self, settings: Settings, others: Mapping[str, Callable[[], ObjectStore]] | None = None) -> None:
+        self.settings = settings
+        self._others = others or {}
+        self._open: dict[str, ObjectStore] = {}
+        self._lock = threading.RLock()
+
+    def of(self, url: str) -> ObjectStore:
+        """Return the store with this URL.
+
+        Raises:
+            SettingsError: There is no such kind of store.
+            UnavailableError: A package that it needs is not installed.
+            StoreError: The access to it is not usable.
+        """
+        with self._lock:
+            if url not in self._open:
+                self._open[url] = self._new(url)
+            return self._open[url]
+
+    @property
+    def configured(self) -> ObjectStore:
+        """The store of [Storage] Media, into which new videos go."""
+        return self.of(self.settings.storage.media)
+
+    def _new(self, url: str) -> ObjectStore:
+        if url in self._others:
+            return self._others[url]()
+        if url == LOCAL:
+            from vidpipe.storage.local_store import LocalStore
+
+            return LocalStore(self.settings)
+        name = _CLASSES.get(url.partition("://")[0])
+        if name is None:
+            raise SettingsError(f"There is no store {url} here.", "`vidpipe store --help` shows the kinds of stores.")
+        module, _, cls = name.partition(":")
+        made: ObjectStore = getattr(import_module(f"vidpipe.storage.{module}"), cls)(url, self.settings)
+        return made
