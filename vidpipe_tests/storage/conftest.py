@@ -6,13 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from vidpipe_tests.storage.servers import StorageServer, azure_service, gcs_service, s3_service
+from vidpipe_tests.storage.servers import StorageServer, azure_service, dropbox_service, gcs_service, s3_service
 
 
 @pytest.fixture(scope="session")
 def s3_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageServer]:
     """S3 with the bucket `films`."""
     with s3_service(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def dropbox_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageServer]:
+    """A stand-in for Dropbox."""
+    with dropbox_service(tmp_path_factory.mktemp("dropbox")) as server:
         yield server
 
 

@@ -1,4 +1,4 @@
-"""Storage services on loopback: S3 (moto), Google Cloud Storage and Azure Blob (emulators).
+"""Storage services on loopback: S3 (moto), Google Cloud Storage and Azure Blob (emulators), Dropbox (our own).
 
 Each gives the environment with which the provider's own library finds it; a test sets it with `use`.
 """
@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import moto.s3.models
 import pytest
 
 from vidpipe_tests.conftest import AZURITE_VARIABLE
+from vidpipe_tests.library.certificates import Authority
 from vidpipe_tests.sources.s3_server import KEY_ID, SECRET, S3Server
+from vidpipe_tests.storage.dropbox_server import TOKEN, DropboxServer
 
 #: Account and key that are built into Azurite, as its documentation publishes them.
 AZURE_ACCOUNT = "devstoreaccount1"
@@ -32,11 +35,12 @@ _CREDENTIALS = ("AWS_", "AZURE_", "GOOGLE_", "GCLOUD_", "GCSFS_", "STORAGE_EMULA
 class StorageServer:
     """A running service.
 
-    url: its address; variables: the environment of a user who may use it
+    url: its address; variables: the environment of a user who may use it; server: what runs in this process
     """
 
     url: str
     variables: Mapping[str, str]
+    server: Any = None
 
     def use(self, monkeypatch: pytest.MonkeyPatch, **others: str) -> None:
         """Set the environment, and nothing of the user's own; `others`: variables to set instead."""
@@ -55,6 +59,7 @@ def free_port() -> int:
 @contextlib.contextmanager
 def s3_service(folder: Path) -> Iterator[StorageServer]:
     """S3 with the bucket `films`."""
+    moto.s3.models.S3_UPLOAD_PART_MIN_SIZE = 256  # instead of the 5 MiB of the real one, so that files can be small
     with S3Server() as server:
         server.put("films", {})
         variables = {
@@ -62,7 +67,7 @@ def s3_service(folder: Path) -> Iterator[StorageServer]:
             "AWS_CONFIG_FILE": str(folder / "none"), "AWS_SHARED_CREDENTIALS_FILE": str(folder / "none"),
             "AWS_EC2_METADATA_DISABLED": "true", "AWS_DEFAULT_REGION": "us-east-1",
         }  # fmt: skip
-        yield StorageServer(server.url, variables)
+        yield StorageServer(server.url, variables, server)
 
 
 @contextlib.contextmanager
@@ -77,6 +82,20 @@ def gcs_service() -> Iterator[StorageServer]:
         yield StorageServer(url, {"STORAGE_EMULATOR_HOST": url, "GOOGLE_CLOUD_PROJECT": "test"})
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def dropbox_service(folder: Path) -> Iterator[StorageServer]:
+    """A stand-in for Dropbox, over TLS; its SDK takes the names of the hosts from the environment."""
+    client = pytest.importorskip("dropbox.dropbox_client", reason="the Dropbox SDK is not installed")
+    authority = Authority(folder, "authority")
+    with DropboxServer() as server, pytest.MonkeyPatch.context() as patch:
+        server.encrypt(authority.certificate("server"))
+        host = f"localhost:{server.port}"
+        for name in ("API_HOST", "API_CONTENT_HOST"):  # the SDK has read the environment when it was imported
+            patch.setattr(client, name, host)
+        variables = {"DROPBOX_API_HOST": host, "DROPBOX_API_CONTENT_HOST": host, "DROPBOX_ACCESS_TOKEN": TOKEN}
+        yield StorageServer(f"https://{host}", {**variables, "REQUESTS_CA_BUNDLE": str(authority.file)}, server)
 
 
 def azurite_command(*, install: bool) -> list[str]:
