@@ -284,7 +284,7 @@ def test_a_server_that_does_not_answer_may_answer_later(
     server = request.getfixturevalue(SERVERS[url.replace("films/x", "films/library")])
     server.use(monkeypatch, **unreachable(free_port())[url])
     settings = settings.model_copy(update={"download": settings.download.model_copy(update={"retries": 0})})
-    with pytest.raises(StoreError, match="cannot be reached") as error:
+    with pytest.raises(StoreError, match="the storage is not available") as error:
         Stores(settings).of(url).stat(media_key("0" * 64, ".mp4"))
     assert error.value.transient
 
