@@ -79,7 +79,10 @@ class VerifiedStore(Protocol):
 
     def get(self, key: str, file: Path, progress: Progress) -> str:
         """Write an object into `file` and return the sha256 of its bytes (see `ObjectStore`)."""
-        return self._retrying(lambda: self._receive(key, file, progress), progress)
+        try:
+            return self._retrying(lambda: self._receive(key, file, progress), progress)
+        except OSError as error:
+            raise StoreError(f"{file} cannot be written: {error.strerror}.", kind="permanent") from error
 
     def read(self, key: str, start: int, length: int) -> bytes:
         """Return a range of an object's bytes: fewer at its end. Raises NoSuchObject."""
