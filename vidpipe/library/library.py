@@ -9,6 +9,7 @@ from typing import TypeVar
 from vidpipe.library.changes import Changes
 from vidpipe.library.commits import Committer, PreparedCommit
 from vidpipe.library.connection import Connection, connect
+from vidpipe.library.gridfs_store import GRIDFS, GridFSStore
 from vidpipe.library.leases import Leases, holding_leases
 from vidpipe.library.media_places import VideoPlaces
 from vidpipe.library.provenance import AnswerStore, store_texts
@@ -20,6 +21,7 @@ from vidpipe.library.states import States
 from vidpipe.library.videos import Videos, chunked
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
+from vidpipe.storage.stores import Stores
 
 Result = TypeVar("Result")
 
@@ -37,6 +39,7 @@ class Library:
         states: Which videos are current, due, blocked, failed or quarantined.
         sources: The sources' records.
         places: Which store holds the files of which video.
+        stores: The stores, GridFS included.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Library:
         self.states = States(self.collections["videos"])
         self.sources = Sources(self.collections, self.videos, self.retry)
         self.places = VideoPlaces(self.collections, self.retry)
+        self.stores = Stores(settings, {GRIDFS: lambda: GridFSStore(connection)})
         self._committer = Committer(self.collections, written, self.changes)
 
     @classmethod
