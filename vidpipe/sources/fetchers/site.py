@@ -31,7 +31,7 @@ _TABS = r"(?:/(?:videos|shorts|streams|featured|playlists))?/?$"
 _KINDS = "channel|c|user|playlist|showcase|album|channels|groups|collections"
 _FOLDER = re.compile(rf"/videos/?$|^/@[^/]+{_TABS}|^/(?:{_KINDS})/[^/]+{_TABS}|^/playlist\?(?:.*&)?list=")
 _MEMORY_BYTES = 1 << 30
-_JOIN_S = 3600.0
+_START_S, _JOIN_S = 60.0, 3600.0
 #: Host -> when the next task may ask it, for all downloads of this process.
 _turns: dict[str | None, float] = {}
 _turns_lock = threading.Lock()
@@ -118,7 +118,7 @@ class SiteFetcher:
                     if task is not None:
                         task.on_bytes(guard.received_bytes, None)
                         task.reservations.reserve(task.part.path.name, 0)
-                    if time.monotonic() - window >= limits.read_timeout:
+                    if time.monotonic() - window >= limits.read_timeout + (0 if counted else _START_S):
                         if guard.received_bytes - counted < limits.min_speed * limits.read_timeout:
                             raise site_error("timeout: the site stalled")
                         counted, window = guard.received_bytes, time.monotonic()

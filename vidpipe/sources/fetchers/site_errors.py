@@ -13,7 +13,8 @@ _CASES: tuple[tuple[str, FaultKind, str], ...] = (
     ("several videos", "refused", "Run `vidpipe add --all URL`, or add the address of the playlist itself."),
     ("live stream|live event", "refused", "Add its recording after the stream has ended."),
     ("file:.*disabled|unsupported url|no video", "refused", "Use the address of the video itself."),
-    ("429|too many requests|rate.?limit", "transient", "Wait, or raise HostInterval in [Download]."),
+    (r"\b429\b|too many requests|rate.?limit", "transient", "Wait, or raise HostInterval in [Download]."),
+    (r"time.?out|timed out|error 5\d\d", "transient", ""),
     (r"\bdrm\b|countr|\bgeo|your (location|region)", "permanent", _ELSEWHERE),
     (
         "sign in|log.?in|private|member|subscri|premium|your age|age.restrict|a bot|cookie| 40[13]",
@@ -22,7 +23,7 @@ _CASES: tuple[tuple[str, FaultKind, str], ...] = (
     ),
     ("removed|deleted|terminated|no longer|not exist|not found|unavailable| 404| 410", "permanent", _GONE),
     ("format|MaxSizeMB", "permanent", "Change Format, MaxHeight or MaxSizeMB in [Download]."),
-    (r"time.?out|timed out|connect|reset|incomplete|error 5\d\d|unable to download", "transient", ""),
+    ("connect|reset|incomplete|unable to download", "transient", ""),
     ("", "permanent", "The site may have changed: run `pip install --upgrade yt-dlp`."),
 )
 _SETTINGS = tuple(f"download.{name}" for name in ("cookies_file", "format", "max_height", "max_size_mb"))
