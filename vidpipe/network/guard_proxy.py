@@ -83,11 +83,11 @@ class _GuardedConnection(StreamRequestHandler):
         read(read(2)[1])
         write(b"\x05\x02")
         read(1)
-        given = [read(read(1)[0]) for _ in range(2)]
-        known = secrets.compare_digest(given[1], self.server.password)
+        _, password = [read(read(1)[0]) for _ in range(2)]
+        known = secrets.compare_digest(password, self.server.password)
         write(b"\x01\x00" if known else b"\x01\x01")
-        version, command, _, kind = read(4) if known else bytes(4)
-        if (version, command) != (5, 1):
+        _, command, _, kind = read(4) if known else bytes(4)
+        if command != 1:
             return
         name = read(_IP_BYTES.get(kind) or read(1)[0])
         host = str(ipaddress.ip_address(name)) if kind in _IP_BYTES else name.decode("ascii")

@@ -273,8 +273,7 @@ class MediaStore:
             with contextlib.suppress(Timeout), FileLock(self.incoming / f"{stem}.lock", timeout=0):
                 found += paths
                 for path in () if dry_run else paths:
-                    if path.is_dir():  # parts of a video of a site
-                        shutil.rmtree(path)
+                    shutil.rmtree(path, ignore_errors=True)  # the parts of a site's video are in a folder
                     path.unlink(missing_ok=True)
         return found
 

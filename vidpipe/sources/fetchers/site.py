@@ -179,8 +179,7 @@ class SiteDownload:
             raise site_error("the format is larger than MaxSizeMB")
         if len(files) == 1:
             return files[0][0]
-        suffixes = {path.suffix for path, _ in files}
-        made = self._folder / f"joined{'.mp4' if suffixes <= {'.mp4', '.m4a'} else '.mkv'}"
+        made = self._folder / ("joined.mp4" if {path.suffix for path, _ in files} <= {".mp4", ".m4a"} else "joined.mkv")
         inputs = [part for path, _ in files for part in ffmpeg.input_arguments(path)]
         maps = [part for at, (_, is_video) in enumerate(files) for part in ("-map", f"{at}:{'av'[is_video]}:0")]
         output = ["-c", "copy", "-map_metadata", "-1", "-fflags", "+bitexact", f"file:{made}"]

@@ -19,6 +19,7 @@ from vidpipe.sources.fetchers.site import SiteFetcher
 from vidpipe.sources.fetchers.site_errors import site_error
 from vidpipe.sources.ingest import Ingest
 from vidpipe.sources.inputs import gather
+from vidpipe.sources.media_store import MediaStore
 from vidpipe.sources.urls import SourceUrl
 from vidpipe_tests.clips import moving
 from vidpipe_tests.fault_server import FaultServer, Handler, Served, redirect
@@ -520,3 +521,13 @@ def test_the_worker_has_no_secrets_in_its_environment(
     outcome = site.add_one(page(server, "video1", url=server.add("/a.mp4", clip), ext="mp4"))
     assert outcome.state == "stored", outcome.error
     assert "geheim" not in (tmp_path / "environment.log").read_text()
+
+
+def test_parts_of_an_abandoned_download_are_deleted(site: IngestHome) -> None:
+    store = MediaStore(site.settings)
+    folder = store.incoming / "0123.site"
+    folder.mkdir()
+    (folder / "part.mp4.part").write_bytes(b"x")
+    assert store.clean(1.0) == []
+    assert store.clean(0.0) == [folder]
+    assert not folder.exists()
