@@ -338,6 +338,7 @@ def _readable_by_others(settings: Settings) -> Finding | None:
     log_file = settings.resolve(settings.logging.log_file)
     own_logs = settings.data_directory / "logs"
     private = [settings.home / LOCAL_CONFIG_NAME, dagster_home(settings), own_logs, files_of(settings).data]
+    private += [settings.resolve(settings.download.cookies_file)] * bool(settings.download.cookies_file)
     private += [backup for folder in settings.home.iterdir() if folder.is_dir() for backup in whole_backups(folder)]
     if log_file.parent != own_logs:  # a directory that other programs may use
         private += [path for path in (log_file, log_file.with_name(AUDIT_NAME)) if path.is_file()]

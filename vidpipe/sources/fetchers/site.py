@@ -9,6 +9,7 @@ import shutil
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from subprocess import DEVNULL
@@ -32,9 +33,8 @@ _KINDS = "channel|c|user|playlist|showcase|album|channels|groups|collections"
 _FOLDER = re.compile(rf"/videos/?$|^/@[^/]+{_TABS}|^/(?:{_KINDS})/[^/]+{_TABS}|^/playlist\?(?:.*&)?list=")
 _MEMORY_BYTES = 1 << 30
 _START_S, _JOIN_S = 60.0, 3600.0
-#: Host -> when the next task may ask it, for all downloads of this process.
-_turns: dict[str | None, float] = {}
-_turns_lock = threading.Lock()
+#: By host: who has the lock waits for HostInterval before asking it.
+_hosts: defaultdict[str | None, threading.Lock] = defaultdict(threading.Lock)
 
 
 class SiteFetcher:
@@ -105,8 +105,9 @@ class SiteFetcher:
             }  # fmt: skip
             given.write(json.dumps(request).encode() + b"\n")
             given.seek(0)
-            if command != "knows" and cancelled.wait(_turn_in_s(url, limits.host_interval)):
-                raise FetchCancelled
+            with _hosts[urlsplit(url.reveal()).hostname]:
+                if cancelled.wait(0 if command == "knows" else limits.host_interval):
+                    raise FetchCancelled
             program, window = [sys.executable, "-P", "-m", self.worker], time.monotonic()
             process = ffmpeg.spawn(program, stdin=given, stdout=told, stderr=DEVNULL, memory_bytes=_MEMORY_BYTES)
             try:
@@ -130,15 +131,6 @@ class SiteFetcher:
             refused = [error for error in guard.errors if error.kind == "refused"]
             raise next(iter(refused or guard.errors[-1:]), site_error(scrub(answer["error"], url.reveal())))
         return answer["result"]
-
-
-def _turn_in_s(url: SourceUrl, interval_s: float) -> float:
-    """Return how long to wait until the host of a URL may be asked, and reserve that turn."""
-    host, now = urlsplit(url.reveal()).hostname, time.monotonic()
-    with _turns_lock:
-        turn = max(now, _turns.get(host, now))
-        _turns[host] = turn + interval_s
-    return turn - now
 
 
 class SiteDownload:
