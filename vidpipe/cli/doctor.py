@@ -6,9 +6,12 @@ import importlib.metadata
 import platform
 import re
 import shlex
+import shutil
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -94,6 +97,8 @@ Status = Literal["ok", "warn", "fail"]
 _FILTERS = ("scale", "select", "split", "format", "setsar", "aformat", "asetnsamples")
 _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac")
 _OLDEST_FFMPEG = (4, 4)
+#: Age of yt-dlp after which many sites have changed.
+_OLD_DAYS = 90
 #: First digits of the sha256 of default tag rules and categories that earlier versions wrote into homes.
 _OLD_DEFAULTS = frozenset(
     (
@@ -121,7 +126,7 @@ def check_all(settings: Settings) -> Iterator[tuple[str, Finding]]:
     checks: Mapping[str, Callable[[Settings], Finding]] = {
         "Python": _python, "OpenCV": _opencv, "home": _home, "ffmpeg": _ffmpeg, "ffprobe": _ffprobe,
         "MongoDB": _mongodb, "disk": _disk, "rules": _rules, "model": _model,
-        "analyses": _analyses, "plugins": _plugins, "Dagster": _dagster,
+        "analyses": _analyses, "plugins": _plugins, "Dagster": _dagster, "video sites": _sites,
     }  # fmt: skip
     for name, check in checks.items():
         try:
@@ -302,6 +307,17 @@ def _plugins(settings: Settings) -> Finding:
     return Finding("ok", "; ".join([*on, *off]) or "none installed")
 
 
+def _sites(settings: Settings) -> Finding:
+    version = importlib.metadata.version("yt-dlp")
+    age_days = (date.today() - date(*map(int, version.split(".")[:3]))).days
+    deno = shutil.which("deno") or shutil.which("deno", path=sysconfig.get_path("scripts"))
+    todo = "" if deno else "YouTube needs the JavaScript runtime Deno: `pip install 'yt-dlp[default,deno]'`."
+    if age_days > _OLD_DAYS:
+        todo += " Sites change often: `pip install --upgrade yt-dlp`."
+    found = f"yt-dlp {version}, {counted(max(0, age_days), 'day')} old; Deno: {deno or 'not found'}"
+    return Finding("warn" if todo else "ok", found, todo.strip())
+
+
 def _dagster(settings: Settings) -> Finding:
     from vidpipe.operations.services.state import dagster_home
     from vidpipe.pipeline.build import build_definitions
@@ -322,6 +338,7 @@ def _readable_by_others(settings: Settings) -> Finding | None:
     log_file = settings.resolve(settings.logging.log_file)
     own_logs = settings.data_directory / "logs"
     private = [settings.home / LOCAL_CONFIG_NAME, dagster_home(settings), own_logs, files_of(settings).data]
+    private += [settings.resolve(settings.download.cookies_file)] * bool(settings.download.cookies_file)
     private += [backup for folder in settings.home.iterdir() if folder.is_dir() for backup in whole_backups(folder)]
     if log_file.parent != own_logs:  # a directory that other programs may use
         private += [path for path in (log_file, log_file.with_name(AUDIT_NAME)) if path.is_file()]

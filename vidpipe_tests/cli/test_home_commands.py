@@ -42,7 +42,7 @@ def test_doctor_finds_all_well(vidpipe: Command) -> None:
     checks = {check["name"]: check for check in found["checks"]}
     assert set(checks) == {
         "Python", "OpenCV", "home", "ffmpeg", "ffprobe", "MongoDB", "disk", "rules", "model", "analyses", "plugins",
-        "Dagster",
+        "Dagster", "video sites",
     }  # fmt: skip
     assert {check["status"] for check in checks.values()} <= {"ok", "warn"}
     assert checks["ffmpeg"]["status"] == "ok"
