@@ -21,6 +21,7 @@ from vidpipe.cli.options import (
 from vidpipe.cli.output import note, print_json
 from vidpipe.cli.run import add_and_run, finish
 from vidpipe.runner.request import RunRequest
+from vidpipe.sources.inputs import url_scheme
 from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES
 from vidpipe.sources.records import outcomes_as_json
 
@@ -31,7 +32,8 @@ def add(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="URLs (http, https, s3), video files, folders, CSV files with a url column, lists (.txt); "
+            help="URLs (http, s3, gs, az, dropbox, ftp, sftp, webdav), video files, folders, "
+            "CSV files with a url column, lists (.txt); "
             "- reads a list from stdin.",
         ),
     ],
@@ -85,4 +87,4 @@ def add(
 def _is_several(given: str) -> bool:
     """Return whether an input is a directory or a list."""
     local = "://" not in given and (Path(given).is_dir() or Path(given).suffix.lower() in CSV_SUFFIXES | LIST_SUFFIXES)
-    return local or (given.startswith("s3://") and given.endswith("/"))
+    return local or (url_scheme(given) not in ("", "http", "https") and given.endswith("/"))

@@ -24,6 +24,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from vidpipe.errors import UnavailableError
 from vidpipe.network.addresses import AddressPolicy
+from vidpipe.settings.operation import Download
 
 #: Scheme -> the pools that connect to it.
 Pools = dict[str, type[HTTPConnectionPool]]
@@ -129,6 +130,26 @@ class LiveConnections:
         finally:
             with self._lock:
                 self._connecting.remove(connection)
+
+    def connect(self, policy: AddressPolicy, host: str, port: int, limits: Download) -> socket.socket:
+        """Return a socket that is connected to a checked address of `host`, with the timeouts of `limits`.
+
+        Raises:
+            FetchError: The policy refuses the host, or its name cannot be resolved.
+            OSError: None of its addresses can be connected to.
+        """
+        addresses = policy.resolve(host, port)
+        for address in addresses[:-1]:
+            with contextlib.suppress(OSError):
+                return self.watched(socket.create_connection((address, port), limits.connect_timeout), limits)
+        return self.watched(socket.create_connection((addresses[-1], port), limits.connect_timeout), limits)
+
+    def watched(self, sock: socket.socket, limits: Download) -> socket.socket:
+        """Register a socket, and whatever TLS socket replaces it, from its handshake on; set its read timeout."""
+        sock.settimeout(limits.read_timeout)
+        with self._lock:
+            self._sockets.append(sock.dup())
+        return sock
 
     def shut_down(self) -> None:
         """Shut down all sockets."""

@@ -42,12 +42,18 @@ _SETTINGS = (
     "limits.max_pixels",
     "limits.header_seconds",
 )
-_MODULES = ("boto3",)
+_MODULES = ("boto3", "gcsfs", "adlfs", "dropbox", "paramiko")
 _PROGRAMS = {"ffmpeg": ffmpeg_path, "ffprobe": ffprobe_path}
 #: Their values count.
-_VARIABLES = ("AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_VARIABLES = (
+    *("AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+    *("GOOGLE_APPLICATION_CREDENTIALS", "AZURE_STORAGE_ACCOUNT_NAME"),
+)
 #: Only whether they are set counts: nothing that is derived from a secret is stored.
-_SECRET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+_SECRET_VARIABLES = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AZURE_STORAGE_CONNECTION_STRING"),
+    *("DROPBOX_ACCESS_TOKEN", "DROPBOX_REFRESH_TOKEN", "DROPBOX_APP_KEY"),
+)
 _FIRST_RETRY_S = 60.0
 _LONGEST_RETRY_S = 86400.0
 _LONGEST_RETRY_AFTER_S = 7 * 86400.0

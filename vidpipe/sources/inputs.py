@@ -228,8 +228,8 @@ def _request(text: str, mode: LocalMode, base: Path) -> SourceRequest:
         url = SourceUrl(str(S3Address.parse(text)) if scheme == "s3" else canonical_url(text, schemes()))
         kind = kind_of(url.reveal())
         if kind is not None:
-            web = scheme in ("http", "https")
-            return SourceRequest(url, kind, given=url.display_url, fragment_dropped=web and loses_fragment(text))
+            lost = scheme not in ("s3", "dropbox") and loses_fragment(text)
+            return SourceRequest(url, kind, given=url.display_url, fragment_dropped=lost)
     if scheme not in ("", "file"):
         raise VidpipeError(
             f"{scheme[:_LONGEST_SCHEME]}:// is not supported.",

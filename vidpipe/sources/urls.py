@@ -21,7 +21,12 @@ from vidpipe.sources.containers import VIDEO_SUFFIXES
 
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+#: Of the schemes whose paths are percent-encoded.
+DEFAULT_PORTS = {
+    "http": 80, "https": 443, "ftp": 21, "ftps": 21, "sftp": 22, "webdav": 80, "webdavs": 443, "gs": 0, "az": 0,
+    "dropbox": 0,
+}  # fmt: skip
+_DROPBOX = "dropbox://"
 #: Fragments that select a part of a video (W3C Media Fragments).
 _MEDIA_FRAGMENT = re.compile(r"(?:t|xywh|track|id)=", re.IGNORECASE)
 _FILE = "file://"
@@ -46,6 +51,8 @@ def canonical_url(url: str, schemes: Collection[str] = ("http", "https")) -> str
     Raises:
         VidpipeError: It has no usable host, port or scheme. The message reveals nothing of the URL.
     """
+    if "dropbox" in schemes and url.strip().lower().startswith(_DROPBOX):  # it has no host: all of it is the path
+        return _DROPBOX + quote(url.strip()[len(_DROPBOX) :].lstrip("/"), safe="!$%&'()*+,/:;=~")
     try:
         parts = urlsplit(url.strip())
         host = parts.hostname or ""
@@ -64,7 +71,7 @@ def canonical_url(url: str, schemes: Collection[str] = ("http", "https")) -> str
         raise VidpipeError("the URL has no host.", "Write it as https://host/path/file.mp4.")
     userinfo = parts.netloc.rpartition("@")[0]
     netloc = f"[{host}]" if ":" in host else host
-    if port is not None and port != _DEFAULT_PORTS.get(scheme):
+    if port is not None and port != DEFAULT_PORTS.get(scheme):
         netloc += f":{port}"
     if userinfo:
         netloc = f"{quote(userinfo, safe=_SAFE)}@{netloc}"
@@ -72,8 +79,13 @@ def canonical_url(url: str, schemes: Collection[str] = ("http", "https")) -> str
     return urlunsplit((scheme, netloc, path, quote(parts.query, safe=_SAFE), ""))
 
 
+def path_in_url(path: str) -> str:
+    """Return a path, percent-encoded like that of a canonical URL."""
+    return quote(path, safe=_SAFE.translate({ord(c): None for c in "%#?[]@"}))
+
+
 def loses_fragment(url: str) -> bool:
-    """Return whether an http(s) URL has a fragment, which is never sent to a server, that may be part of the name."""
+    """Return whether a URL has a fragment, which is never sent to a server, that may be part of the name."""
     fragment = url.partition("#")[2].strip()
     return bool(fragment) and not _MEDIA_FRAGMENT.match(fragment)
 
@@ -216,7 +228,7 @@ def url_spellings(url: str) -> tuple[str, ...]:
     Keys of S3 are stored as they are, not encoded.
     """
     parts = _split(url)
-    if parts is None or parts.scheme not in ("file", *_DEFAULT_PORTS):
+    if parts is None or parts.scheme not in ("file", *DEFAULT_PORTS):
         return (url,)
     path = _decoded(parts.path)
     decoded = urlunsplit(parts._replace(path=path, query=_decoded(parts.query)))
@@ -228,9 +240,9 @@ def stored_spellings(text: str) -> tuple[str, ...]:
     given = text.encode("utf-8", "surrogateescape")
     shown = given.decode("utf-8", "backslashreplace")
     scheme = text.partition("://")[0].lower()
-    if scheme in _DEFAULT_PORTS:
+    if scheme in DEFAULT_PORTS:
         try:
-            return shown, redacted_url(canonical_url(shown))
+            return shown, redacted_url(canonical_url(shown, DEFAULT_PORTS))
         except VidpipeError:
             return (shown,)
     if "://" in text and scheme != "file":

@@ -71,7 +71,7 @@ def test_a_list_is_shown_as_it_was_understood(page: Page) -> None:
     from playwright.sync_api import expect
 
     page.goto("/add")
-    text = "link;title;tags\nhttps://v.example/a.mp4;<b>Bold</b>;One, Two\nftp://v.example/b.mp4;;\n"
+    text = "link;title;tags\nhttps://v.example/a.mp4;<b>Bold</b>;One, Two\ngopher://v.example/b.mp4;;\n"
     page.locator("#files").set_input_files({"name": "list.csv", "mimeType": "text/csv", "buffer": text.encode()})
     expect(page.locator("#understood")).to_contain_text("1 of 2 lines can be added.")
     expect(page.locator("#lines tr").first).to_contain_text("<b>Bold</b>")

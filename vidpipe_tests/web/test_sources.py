@@ -40,7 +40,7 @@ def preview(client: TestClient, text: str | bytes, name: str = "") -> Any:
 @pytest.mark.parametrize(
     "url",
     [
-        "/etc/passwd", "file:///etc/passwd", " FILE:///etc/passwd", "videos/a.mp4", "ftp://v.example/a.mp4", "",
+        "/etc/passwd", "file:///etc/passwd", " FILE:///etc/passwd", "videos/a.mp4", "gopher://v.example/a.mp4", "",
         "http://127.0.0.1/a.mp4", "http://[::1]/a.mp4", "http://169.254.169.254/latest", "http://0x7f000001/a.mp4",
         "gopher://v.example", "https://", "concat:/etc/passwd",
     ],

@@ -32,7 +32,7 @@ from vidpipe.network.http_response import (
     unsatisfied_total,
 )
 from vidpipe.network.retry import http_date
-from vidpipe.network.session import StallWatch, open_session
+from vidpipe.network.session import LiveConnections, StallWatch, open_session
 from vidpipe.redaction import MASK
 from vidpipe.settings import Settings
 from vidpipe.settings.operation import Download
@@ -51,7 +51,10 @@ class RemoteFile:
 
     Attributes:
         display_url: Its URL without secrets.
+        over_http: Whether `request_url` is an http(s) URL; otherwise `prepare` mounts what answers the requests.
     """
+
+    over_http = True
 
     def __init__(self, url: SourceUrl) -> None:
         self._url = url
@@ -60,6 +63,9 @@ class RemoteFile:
     def request_url(self) -> str:
         """Return the URL to request in this attempt, secrets included. Raises VidpipeError if there is none."""
         return self._url.reveal()
+
+    def prepare(self, session: requests.Session, live: LiveConnections) -> None:
+        """Prepare the session of a download, and register in `live` what it connects to."""
 
     def retry_url(self, response: requests.Response) -> str | None:
         """Return the URL to request after this response, if it is not a plain redirect."""
@@ -126,6 +132,7 @@ class Transfer:
         self._auth: tuple[bytes, bytes] | None = None
         self._policy = AddressPolicy(self.settings.allowed_private)
         self._session, self._live = open_session(self._policy, self.settings.user_agent)
+        self.remote.prepare(self._session, self._live)
         self._use_ranges = True
 
     def close(self) -> None:
@@ -255,7 +262,8 @@ class Transfer:
             if self.cancelled.is_set():
                 raise FetchCancelled
             try:
-                self._policy.check_url(url)
+                if self.remote.over_http:
+                    self._policy.check_url(url)
                 response = self._send(url, headers)
             except FetchError as error:
                 redirected = f"redirected to {redacted_url(url)}: " if url != self._url else ""
@@ -307,7 +315,9 @@ class Transfer:
 
     def _proxies(self, url: str) -> dict[str, str]:
         """Return the environment's proxies, if the settings enable them; what can be checked from here is checked."""
-        proxies = dict(get_environ_proxies(url, no_proxy=None)) if self.settings.use_proxy else {}
+        proxies = (
+            dict(get_environ_proxies(url, no_proxy=None)) if self.settings.use_proxy and self.remote.over_http else {}
+        )
         if proxies:
             self._policy.check_host(url, proxied=True)
         return proxies

@@ -23,12 +23,12 @@ _CLASSES = {
     "http": "http:HttpFetcher",
     "s3": "s3:S3Fetcher",
     "site": "site:SiteFetcher",
-    "gs": "buckets:BucketFetcher",
-    "az": "buckets:BucketFetcher",
-    "dropbox": "dropbox_files:DropboxFetcher",
-    "ftp": "ftp:FtpFetcher",
-    "sftp": "sftp:SftpFetcher",
-    "webdav": "webdav:WebDavFetcher",
+    "gs": "servers:BucketFetcher",
+    "az": "servers:BucketFetcher",
+    "dropbox": "servers:DropboxFetcher",
+    "ftp": "servers:FtpFetcher",
+    "sftp": "servers:SftpFetcher",
+    "webdav": "servers:WebDavFetcher",
 }
 #: Scheme -> kind of source.
 _SCHEMES = {

@@ -14,6 +14,7 @@ from vidpipe.errors import VidpipeError, readable
 from vidpipe.network.addresses import AddressPolicy
 from vidpipe.runner.job_request import AddJob, NewSource
 from vidpipe.settings import Settings
+from vidpipe.sources.fetchers.registry import schemes
 from vidpipe.sources.inputs import request_for, url_scheme
 from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES, csv_lines, decoded, encoding_notes, is_table
 from vidpipe.sources.lists import Lines, ListProblem, text_lines
@@ -35,7 +36,7 @@ class SourcesBody(BaseModel):
     """What to add.
 
     Attributes:
-        inputs: URLs: http, https, s3.
+        inputs: URLs, of files of other machines.
         uploads: Ids of finished uploads.
         labels: Of all videos.
         process: Then run all stages over the videos.
@@ -87,8 +88,8 @@ class ListPreview(BaseModel):
 
 def _check(text: str, policy: AddressPolicy) -> None:
     """Raise a VidpipeError unless `text` is a URL that may be fetched for a request: no file of this machine."""
-    if url_scheme(text) not in ("http", "https", "s3"):
-        raise VidpipeError("This is not a URL that begins with https://, http:// or s3://.", "Upload your own files.")
+    if url_scheme(text) not in schemes():
+        raise VidpipeError(f"This is not a URL of these kinds: {', '.join(schemes())}.", "Upload your own files.")
     request = request_for(text, quoted=False)
     if request.kind == "http":
         policy.check_url(request.url.reveal())
