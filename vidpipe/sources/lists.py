@@ -28,6 +28,11 @@ _OTHER_SCRIPT = re.compile("[\udc80-\udc84\udc86-\udc90\udc98-\udc9f\udca1-\udca
 _PRIORITY = re.compile(r"[+-]?\d{1,9}(?:[.,]0+)?")
 _LONGEST_LINE = 8192
 _LONGEST_TITLE = 500
+_TIME = re.compile(r"(?:(?:(\d{1,4}):(?=\d\d:))?(\d{1,2}):(?=\d\d))?(\d{1,9}(?:[.,]\d+)?)", re.ASCII)
+#: With these, the most segments of a source fit into its document.
+MOST_SEGMENTS = 10_000
+_MOST_SEGMENT_LABELS = 20
+_MOST_SEGMENT_CHARACTERS = 250
 _KEY_BYTES = 16
 _MOST_NAMED = 20
 
@@ -70,7 +75,7 @@ class ListProblem:
 
 
 ListRow = ListEntry | ListProblem
-ColumnMeaning = Literal["url", "title", "labels", "priority", "ignored"]
+ColumnMeaning = Literal["url", "title", "labels", "priority", "licence", "start", "end", "ignored"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Lines:
         keys: A digest of each line, in order; equal lines have equal ones.
         row: Parses the line at a position of `keys`.
         notes: Messages about the list as a whole: ignored columns, another encoding.
-        columns: Column of a table -> url, title, labels, priority or ignored.
+        columns: Column of a table -> what it means.
     """
 
     keys: Sequence[bytes]
@@ -152,8 +157,21 @@ def _text_row(number: int, text: str) -> ListRow:
     return entry(number, text, title=given.get("title", ""), labels=labels, priority=given.get("priority", ""))
 
 
-def entry(number: int, text: str, *, title: str, labels: Sequence[str], priority: str) -> ListRow:
-    """Return the entry of a URL or path and its options, with environment variables filled in."""
+def entry(
+    number: int,
+    text: str,
+    *,
+    title: str = "",
+    labels: Sequence[str] = (),
+    priority: str = "",
+    licence: str = "",
+    start: str = "",
+    end: str = "",
+) -> ListRow:
+    """Return the entry of a URL or path and its options, with environment variables filled in.
+
+    With a start or an end, it describes a part of the video, and the labels are those of the part.
+    """
     text = bare(text)
     if has_bytes(text) and "://" in text and (without := bare(windows_1252(text))).isascii():
         text = without  # quotes and spaces of Windows-1252 surrounded it
@@ -164,17 +182,44 @@ def entry(number: int, text: str, *, title: str, labels: Sequence[str], priority
     missing = [name for name in _VARIABLE.findall(text) if name not in os.environ]
     if missing:
         return ListProblem(number, f"the environment variable {missing[0]} is not set")
-    for text_option in (title, *labels):
+    for text_option in (title, licence, *labels):
         garbled = "\N{REPLACEMENT CHARACTER}" in windows_1252(text_option)
         if has_bytes(text_option) and (garbled or _OTHER_SCRIPT.search(text_option)):
             return ListProblem(number, "a title or label is neither UTF-8 nor Windows-1252; save the list as UTF-8")
+    named = tuple(dict.fromkeys(filter(None, map(_printable, labels))))
+    segment = _segment(start, end, named) if start or end else None
+    if isinstance(segment, str):
+        return ListProblem(number, segment)
     return ListEntry(
         number,
         _VARIABLE.sub(_value, text),
         title=_printable(title)[:_LONGEST_TITLE] or None,
-        labels=tuple(dict.fromkeys(filter(None, map(_printable, labels)))),
+        labels=() if segment else named,
         priority=int(priority.replace(",", ".").partition(".")[0]) if priority else None,
+        licence=_printable(licence)[:_LONGEST_TITLE] or None,
+        segment=segment,
     )
+
+
+def _segment(start: str, end: str, labels: tuple[str, ...]) -> Segment | str:
+    """Return the labelled part from `start` to `end`, or what is wrong with it."""
+    start_s, end_s = _seconds(start or "0"), _seconds(end) if end else None
+    if start_s is None or (end and end_s is None):
+        return f"the {'start' if start_s is None else 'end'} is not a time; write seconds (12.5) or h:mm:ss (0:01:30)"
+    if end_s is not None and end_s <= start_s:
+        return "the end is not after the start"
+    if len(labels) > _MOST_SEGMENT_LABELS or sum(map(len, labels)) > _MOST_SEGMENT_CHARACTERS:
+        return f"a part has at most {_MOST_SEGMENT_LABELS} labels, of {_MOST_SEGMENT_CHARACTERS} characters together"
+    return Segment(start_s=start_s, end_s=end_s, labels=labels)
+
+
+def _seconds(time: str) -> float | None:
+    found = _TIME.fullmatch(time)
+    if found is None:
+        return None
+    hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in found.groups())
+    in_range = (found[2] is None or seconds < 60) and (found[1] is None or minutes < 60)
+    return round((hours * 60 + minutes) * 60 + seconds, 6) if in_range else None
 
 
 def _value(variable: re.Match[str]) -> str:
