@@ -23,10 +23,12 @@ from vidpipe.errors import VidpipeError
 from vidpipe.redaction import redact
 from vidpipe.safe_files import check_regular, open_regular
 from vidpipe.settings import Settings
+from vidpipe.sources.folder_changes import FolderChanges
 from vidpipe.sources.inputs import local_requests
 from vidpipe.sources.list_diff import LOCAL, LineCache, ListCacheFiles, ListDiff, listed_source, parse_list
-from vidpipe.sources.lists import ListEntry, ListProblem
-from vidpipe.sources.records import IngestNote, IngestOutcome, ListedSource, ListedSourceStore
+from vidpipe.sources.lists import Lines, ListEntry, ListProblem, key_of
+from vidpipe.sources.records import ListedSource, ListedSourceStore
+from vidpipe.sources.source_data import Segment
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +143,7 @@ class WatchedFiles:
     def from_json(cls, state: Mapping[str, Any]) -> WatchedFiles:
         """Restore it from its fields in JSON."""
         return cls(
-            [ListEntry(**{**entry, "labels": tuple(entry["labels"])}) for entry in state.get("entries", ())],
+            [_list_entry(**entry) for entry in state.get("entries", ())],
             {source: (size, modified, options) for source, (size, modified, options) in state.get("files", {}).items()},
             [(where, message) for where, message in state.get("problems", ())],
             state.get("wait_to", 0.0),
@@ -158,6 +160,7 @@ class WatchedFilesDiff:
         removed: Ids of files that no longer exist or are no longer named.
         problems: (where, message).
         files: As in `WatchedFiles`, now.
+        unfinished: Something is left for the next check, for instance a file that is being written.
     """
 
     sources: list[ListedSource] = field(default_factory=list)
@@ -165,6 +168,7 @@ class WatchedFilesDiff:
     removed: list[str] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     files: dict[str, LocalFileState] = field(default_factory=dict)
+    unfinished: bool = False
 
 
 def diff_watched_files(
@@ -179,21 +183,21 @@ def diff_watched_files(
     Args:
         entries: The local lines of the list.
         before: The known files.
-        watched: The list.
+        watched: The list, or a watched folder, out of which no link is followed.
         exclude: Folders that are skipped: the media store itself.
         rest_s: A file that changed within this many seconds is left for the next check.
     """
     diff = WatchedFilesDiff()
     now = time.time()
-    for found in local_requests(entries, watched, exclude):
-        if isinstance(found, IngestNote):
-            continue  # what a folder skips is reported when it is added by hand
-        if isinstance(found, IngestOutcome):
-            if len(diff.problems) < _MOST_PROBLEMS:
-                diff.problems.append((redact(found.input), found.error or ""))
-            continue
+    gathered = local_requests(entries, watched, exclude)
+    root = watched.resolve() if watched.is_dir() else None
+    problems = [(redact(one.input), one.error or "") for one in gathered.problems]
+    for found in gathered.requests:
         source = found.id
-        if source in diff.files or found.path is None:
+        if found.path is None:
+            continue
+        if root is not None and not found.path.is_relative_to(root):
+            problems.append((found.given, f"{found.given} is outside the watched folder, in which a link names it."))
             continue
         known = before.get(source)
         try:
@@ -201,19 +205,29 @@ def diff_watched_files(
         except OSError:
             continue
         if abs(now - max(stat.st_mtime, stat.st_ctime)) < rest_s:
+            diff.unfinished = True
             if known is not None:
                 diff.files[source] = known
             continue
         if known is None and len(diff.sources) >= _MOST_NEW:
+            diff.unfinished = True
             continue
-        state = (stat.st_size, stat.st_mtime_ns, repr((found.title, found.labels, found.priority)))
+        options = repr((found.title, found.labels, found.priority))
+        if found.licence or found.segments:
+            options += key_of(repr((found.licence, found.segments))).hex()
+        state = (stat.st_size, stat.st_mtime_ns, options)
         diff.files[source] = state
         if known is None or known[2] != state[2]:
-            diff.sources.append(listed_source(found, found, edited=known is not None))
+            diff.sources.append(listed_source(found, found, found.segments, edited=known is not None))
         if known is not None and known[:2] != state[:2]:
             diff.changed.append(source)
     diff.removed = [source for source in before if source not in diff.files]
+    diff.problems = problems[:_MOST_PROBLEMS]
     return diff
+
+
+def _list_entry(labels: Sequence[str], segment: Mapping[str, Any] | None = None, **others: Any) -> ListEntry:
+    return ListEntry(**others, labels=tuple(labels), segment=Segment.model_validate(segment) if segment else None)
 
 
 class ListState(BaseModel):
@@ -250,6 +264,7 @@ class ListWatch:
         sources: Records which list names which source.
         process: Identifies this process; in each new one, the caches are verified.
         timing: How long files must be unchanged.
+        folders: Notices changes in watched folders; kept from check to check.
         messages: About what was found; empty if nothing is new.
     """
 
@@ -257,6 +272,7 @@ class ListWatch:
     sources: ListedSourceStore
     process: str
     timing: WatchTiming = DEFAULT_TIMING
+    folders: FolderChanges = field(default_factory=FolderChanges)
     messages: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -283,6 +299,7 @@ class ListWatch:
         for name in last.lists.keys() - set(names):
             self.sources.forget(name)
             self._caches.forget(name)
+        self.folders.keep({self.settings.resolve(name).resolve() for name in names})
         states = {name: last.lists.get(name, ListState()) for name in names}
         for name, state in states.items():
             if last.process != self.process:
@@ -295,15 +312,20 @@ class ListWatch:
         problem = ""
         try:
             before, state.seen = state.seen, None
-            state.seen = file_state(path, before)
-            if state.seen.signature != state.read or time.time() - state.checked_at > _VERIFY_EVERY_S:
-                data = read_complete(path, state.seen, self.timing)
-                if data is None:
+            folder = path.resolve() if path.is_dir() else None
+            state.seen = file_state(path, before) if folder is None else self._folder_state(name, folder)
+            changes = self.folders.changes(folder) if folder is not None else 0
+            is_new = state.seen.signature != state.read or time.time() - state.checked_at > _VERIFY_EVERY_S
+            if is_new:
+                lines = _folder_lines(folder) if folder is not None else self._lines(path, state.seen)
+                if lines is None:
                     self.messages.append(f"{name} is being written; waiting until it is complete.")
-                elif not self._read(name, path, data, state.seen.signature, state):
+                elif not self._read(name, lines, state.seen.signature, state):
                     self.messages.append(f"{name} is long; the next check continues it.")
-            if state.local:
+            if folder is None and state.local:
                 self._check_local(name, path)
+            elif folder is not None and (is_new or self.folders.is_due(folder)) and self._check_local(name, folder):
+                self.folders.listed(folder, changes)
         except FileNotFoundError:
             problem = f"{name}: no such file; its sources are kept."
         except OSError as error:
@@ -316,9 +338,18 @@ class ListWatch:
             self.sources.report(name, file_problems=[[name, problem]] if problem else [])
             state.problem = problem
 
-    def _read(self, name: str, path: Path, data: bytes, signature: Signature, state: ListState) -> bool:
+    def _folder_state(self, name: str, folder: Path) -> FileState:
+        own = (self.settings.media_directory, self.settings.derived_directory)
+        if any(folder.is_relative_to(one.resolve()) for one in own):
+            raise VidpipeError(f"{name} is where vidpipe stores its own files, so it is not watched.")
+        return FileState(signature=(folder.stat().st_ino, 0, 0), since=0.0)
+
+    def _lines(self, path: Path, state: FileState) -> Lines | None:
+        data = read_complete(path, state, self.timing)
+        return None if data is None else parse_list(path, data, self.settings.lists)
+
+    def _read(self, name: str, lines: Lines, signature: Signature, state: ListState) -> bool:
         """Record the contents; return False if time ran out before their end."""
-        lines = parse_list(path, data, self.settings.lists)
         cache = self._caches.load(name)
         local = WatchedFiles.from_json(self._caches.load_local(name))
         stored: set[str] | None = None
@@ -360,10 +391,11 @@ class ListWatch:
                 return False, new
         return True, new
 
-    def _check_local(self, name: str, path: Path) -> None:
+    def _check_local(self, name: str, path: Path) -> bool:
+        """Record the local files; return whether nothing is left for the next check."""
         before = WatchedFiles.from_json(self._caches.load_local(name))
         if time.time() < before.wait_to:
-            return
+            return False
         start = time.monotonic()
         own = (self.settings.media_directory, self.settings.derived_directory)
         diff = diff_watched_files(before.entries, before.files, path, own, self.timing.video_rest_s)
@@ -376,11 +408,17 @@ class ListWatch:
         after = WatchedFiles(before.entries, diff.files, diff.problems, time.time() + pause_s)
         self._caches.save_local(name, asdict(after))
         self._count(name, {"new": new, "changed": len(diff.changed), "removed": len(diff.removed)})
+        return not diff.unfinished
 
     def _count(self, name: str, counts: dict[str, int]) -> None:
         if any(counts.values()):
             listed = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
             self.messages.append(f"{name}: {listed}.")
+
+
+def _folder_lines(folder: Path) -> Lines:
+    entry = ListEntry(1, str(folder))
+    return Lines([key_of(entry.text)], [entry].__getitem__)
 
 
 def _read_cursor(cursor: str | None) -> _Cursor:

@@ -110,11 +110,15 @@ def parquet_records(data: bytes, name: str, columns: Lists) -> Iterator[Record]:
 
     try:
         with pq.ParquetFile(pa.BufferReader(data)) as probe:
-            names = probe.schema_arrow.names
-        read = dict.fromkeys(
-            one for one, meaning in zip(names, column_meanings(names, columns), strict=True) if meaning != "ignored"
-        )
-        with pq.ParquetFile(pa.BufferReader(data), read_dictionary=list(read)) as file:
+            schema, names = probe.schema_arrow, probe.schema_arrow.names
+        read = {
+            one: schema.field(place).type
+            for place, (one, meaning) in enumerate(zip(names, column_meanings(names, columns), strict=True))
+            if meaning != "ignored"
+        }
+        # a text that occurs in each row takes its memory once
+        texts = [one for one, kind in read.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)]
+        with pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts) as file:
             _check_size(file.metadata, name)
             number = 0
             unread = dict.fromkeys(names)
