@@ -5,30 +5,24 @@ Only what the user of this machine types is read, never a URL inside a list or f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from bson import json_util
-from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient
-from pymongo.collection import Collection
-from pymongo.errors import ConfigurationError, InvalidName, OperationFailure, PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from vidpipe.errors import UnavailableError, VidpipeError, visible
 from vidpipe.library.connection import host_of
+from vidpipe.library.schema import Document
 from vidpipe.settings import Settings
 from vidpipe.settings.operation import Lists
-from vidpipe.sources.list_columns import column_meanings
 from vidpipe.sources.lists import Lines
-from vidpipe.sources.record_lists import Record, record_lines
+from vidpipe.sources.tables import MOST_ROWS, record_lines
 
-_OWN = ("collection", "query")
-_HINT = "Write it as 'mongodb://user:password@host/database?collection=clips&query={\"ok\":true}', with & in it as %26."
-#: Documents whose field names are looked at, to read no others.
-_SAMPLED = 1000
-_BATCH = 1000
-Document = dict[str, Any]
+_HINT = (
+    "Check the server, the login and the address, with special characters escaped: "
+    "'mongodb://user:password@host/database?collection=clips&query={\"ok\":true}'."
+)
 
 
 def read_collection(url: str, settings: Settings, limit: int | None) -> tuple[str, Lines]:
@@ -40,58 +34,38 @@ def read_collection(url: str, settings: Settings, limit: int | None) -> tuple[st
         limit: Most documents.
 
     Raises:
-        VidpipeError: The URL cannot be used, or nothing is found.
-        UnavailableError: The server does not answer or refuses to. No message quotes a password.
+        UnavailableError: It cannot be read. No message quotes a password.
+        VidpipeError: It has no such documents.
     """
     address, _, options = url.partition("?")
-    pieces = [piece for piece in options.split("&") if piece]
-    own = dict(parse_qsl("&".join(piece for piece in pieces if piece.partition("=")[0] in _OWN)))
-    uri = f"{address}?{'&'.join(piece for piece in pieces if piece.partition('=')[0] not in _OWN)}"
-    database, collection = unquote(address.partition("://")[2].partition("/")[2]), own.get("collection", "")
+    own = [piece for piece in options.split("&") if piece.startswith(("collection=", "query="))]
+    uri = f"{address}?{'&'.join(piece for piece in options.split('&') if piece not in own)}"
+    given = dict(parse_qsl("&".join(own)))
+    database, collection = (
+        unquote(uri.partition("?")[0].rpartition("@")[2].rpartition("/")[2]),
+        given.get("collection", ""),
+    )
+    name = f"{database}.{collection} on {host_of(uri)}".replace("/", "_")
+    wait_ms = int(1000 * settings.mongodb.timeout_s)
+    timeouts: Document = dict.fromkeys(("serverSelectionTimeoutMS", "connectTimeoutMS", "socketTimeoutMS"), wait_ms)
     try:
-        query = json_util.loads(own.get("query", "{}"))
-        if not database or not collection or not isinstance(query, dict):
-            raise ValueError("database, collection or query")
-        timeout_ms = int(1000 * settings.mongodb.timeout_s)
-        client: MongoClient[Document] = MongoClient(
-            uri, appname="vidpipe", serverSelectionTimeoutMS=timeout_ms, connectTimeoutMS=timeout_ms,
-            socketTimeoutMS=int(1000 * settings.download.read_timeout),
-        )  # fmt: skip
-    except (ConfigurationError, ValueError, TypeError, OSError):  # whose text may quote parts of a password
-        raise VidpipeError("this is not the address of a collection in MongoDB.", _HINT) from None
-    name = f"{database}.{collection}".replace("/", "_")
-    with client:
-        try:
-            codec: CodecOptions[Document] = CodecOptions(
-                unicode_decode_error_handler="replace", datetime_conversion=DatetimeConversion.DATETIME_AUTO
-            )
-            found = client[database].get_collection(collection, codec)
-            lines = record_lines(_records(found, query, settings.lists, limit or 0), name, settings.lists)
-        except InvalidName:
-            raise VidpipeError("this is not the address of a collection in MongoDB.", _HINT) from None
-        except OperationFailure as error:
-            said = visible(str((error.details or {}).get("errmsg", "")))[:300]
-            raise UnavailableError(
-                f"{host_of(uri)} refuses to read {name}: {said}.", "Check user, password, rights and query."
-            ) from None
-        except PyMongoError as error:
-            raise UnavailableError(
-                f"{host_of(uri)} cannot be read ({type(error).__name__}).",
-                "Check the host, and that MongoDB runs there.",
-            ) from None
+        pipeline = _pipeline(json_util.loads(given.get("query", "{}")), settings.lists, limit or MOST_ROWS + 1)
+        with MongoClient[Document](uri, appname="vidpipe", **timeouts) as client:
+            found = client[database][collection].aggregate(pipeline)
+            lines = record_lines(enumerate(found, start=1), name, settings.lists)
+    except (PyMongoError, ValueError, TypeError, OSError) as error:  # whose text may quote parts of a password
+        said = (error.details or {}).get("errmsg") if isinstance(error, OperationFailure) else type(error).__name__
+        raise UnavailableError(f"{name} cannot be read: {visible(str(said))[:300]}.", _HINT) from None
     if not lines.keys:
-        raise VidpipeError(f"{name} on {host_of(uri)} has no document that matches.", "Check the names and the query.")
+        raise VidpipeError(f"{name} has no document that matches.", _HINT)
     return name, lines
 
 
-def _records(found: Collection[Document], query: Mapping[str, Any], columns: Lists, limit: int) -> Iterator[Record]:
-    fields = {"$project": {"name": {"$map": {"input": {"$objectToArray": "$$ROOT"}, "in": "$$this.k"}}}}
-    pipeline = [{"$match": query}, {"$limit": _SAMPLED}, fields, {"$unwind": "$name"}, {"$group": {"_id": "$name"}}]
-    names = sorted(row["_id"] for row in found.aggregate(pipeline))
-    names = [name for name in names if "." not in name and not name.startswith("$")]
-    meanings = dict(zip(names, column_meanings(names, columns), strict=True))
-    read = [name for name, meaning in meanings.items() if meaning != "ignored"]
-    unread = dict.fromkeys(name for name in names if name not in read and name != "_id")
-    cursor = found.find(query, {"_id": 0, **dict.fromkeys(read, 1)}, batch_size=_BATCH, limit=limit)
-    for number, row in enumerate(cursor.sort("_id", 1), start=1):
-        yield number, {**unread, **row}
+def _pipeline(query: Document, columns: Lists, limit: int) -> list[Document]:
+    """Return the stages that find documents and keep only the fields whose names are columns of lists."""
+    name: Document = {"$toLower": "$$this.k"}
+    for other in (" ", "-"):
+        name = {"$replaceAll": {"input": name, "find": other, "replacement": "_"}}
+    names = [one for listed in columns.model_dump().values() for one in listed]
+    kept = {"$filter": {"input": {"$objectToArray": "$$ROOT"}, "cond": {"$in": [name, names]}}}
+    return [{"$match": query}, {"$sort": {"_id": 1}}, {"$limit": limit}, {"$replaceWith": {"$arrayToObject": kept}}]

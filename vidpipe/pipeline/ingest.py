@@ -207,7 +207,7 @@ def url_list_sensor(graph: StageGraph, settings: Settings, timing: WatchTiming =
         settings: Those when the code location is loaded; each tick reads them again.
         timing: How long files must be unchanged before they are read.
     """
-    folders = FolderChanges()
+    folders: dict[str, FolderChanges] = {}
 
     @dg.sensor(
         name="url_list",

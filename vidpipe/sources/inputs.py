@@ -21,7 +21,7 @@ from vidpipe.sources.containers import VIDEO_SUFFIXES
 from vidpipe.sources.fetchers.registry import Fetchers, kind_of, schemes
 from vidpipe.sources.fetchers.s3 import S3Address
 from vidpipe.sources.list_files import LIST_SUFFIXES, TABLE_SUFFIXES, read_list
-from vidpipe.sources.lists import MOST_SEGMENTS, Lines, ListEntry, ListProblem, first_few
+from vidpipe.sources.lists import Lines, ListEntry, ListProblem, first_few
 from vidpipe.sources.local_files import LocalMode, SkippedFiles, videos_below
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceKind
 from vidpipe.sources.source_data import Segment
@@ -105,7 +105,7 @@ class Gathered:
     """What the inputs contain.
 
     Attributes:
-        requests: Each source once, in the order given, with the segments of all its lines.
+        requests: Each source once, in the order given.
         problems: Inputs that cannot be added.
         notes: Messages about lists and folders.
     """
@@ -113,23 +113,20 @@ class Gathered:
     requests: list[SourceRequest] = field(default_factory=list)
     problems: list[IngestOutcome] = field(default_factory=list)
     notes: list[IngestNote] = field(default_factory=list)
-    _places: dict[str, int] = field(default_factory=dict)
 
-    def put(self, found: Found) -> None:
-        """Append to the list for its type; of a source that is there already, only the segments are added."""
-        if isinstance(found, IngestOutcome):
-            self.problems.append(found)
-        elif isinstance(found, IngestNote):
-            self.notes.append(found)
-        elif (place := self._places.setdefault(found.id, len(self.requests))) == len(self.requests):
-            self.requests.append(found)
-        elif found.segments:
-            first = self.requests[place]
-            note = IngestNote("", f"Of a video, only the first {MOST_SEGMENTS} labelled parts are kept.")
-            if len(first.segments) < MOST_SEGMENTS:
-                self.requests[place] = replace(first, segments=(*first.segments, *found.segments))
-            elif note not in self.notes:
-                self.notes.append(note)
+    @classmethod
+    def of(cls, everything: Iterable[Found]) -> Gathered:
+        """Collect what was found; a source that is found again counts once."""
+        gathered, requests = cls(), dict[str, SourceRequest]()
+        for found in everything:
+            if isinstance(found, IngestOutcome):
+                gathered.problems.append(found)
+            elif isinstance(found, IngestNote):
+                gathered.notes.append(found)
+            else:
+                requests.setdefault(found.id, found)
+        gathered.requests += requests.values()
+        return gathered
 
 
 Found = SourceRequest | IngestOutcome | IngestNote
@@ -190,13 +187,7 @@ def gather(
     settings = settings or Settings(home=Path())
     excluded = frozenset(path.resolve() for path in exclude)
     options = _GatherOptions(mode, excluded, Fetchers(settings), settings, every, limit, read_database=read_database)
-    gathered = Gathered()
-    for given in inputs:
-        for found in _expand(str(given), options):
-            gathered.put(found)
-            if isinstance(found, SourceRequest):
-                options.seen.add(found.id)
-    return gathered
+    return Gathered.of(found for given in inputs for found in _expand(str(given), options))
 
 
 def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None, quoted: bool = True) -> SourceRequest:
@@ -338,18 +329,13 @@ def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, options: _Ga
                 if isinstance(one, SourceRequest):
                     # the title of a folder is not that of its videos
                     title = entry.title if one == request else one.title
-                    if entry.segment and one != request:
+                    if entry.segments and one != request:
                         raise VidpipeError("start and end are those of a video, and this is a folder.")
-                    if one == request and one.id in options.seen and not entry.segment:
+                    if one == request and one.id in options.seen:
                         repeated.append(str(entry.line))
-                    yield replace(
-                        one,
-                        title=title,
-                        labels=entry.labels,
-                        priority=entry.priority,
-                        licence=entry.licence,
-                        segments=(entry.segment,) if entry.segment else (),
-                    )
+                    options.seen.add(one.id)
+                    said = {name: getattr(entry, name) for name in ("labels", "priority", "licence", "segments")}
+                    yield replace(one, title=title, **said)
                 else:
                     yield one
         except VidpipeError as error:
@@ -435,10 +421,7 @@ def local_requests(entries: Iterable[ListEntry], watched: Path, exclude: Collect
     """Return what the local files and folders in the list `watched` contain now. An empty folder is not an error."""
     excluded = frozenset(path.resolve() for path in exclude)
     options = _GatherOptions("copy", excluded, None, Settings(home=Path()), may_be_empty=True)
-    gathered = Gathered()
-    for found in _listed(entries, watched, options):
-        gathered.put(found)
-    return gathered
+    return Gathered.of(_listed(entries, watched, options))
 
 
 def folder_requests(folder: SourceRequest, settings: Settings) -> Gathered:
@@ -449,7 +432,4 @@ def folder_requests(folder: SourceRequest, settings: Settings) -> Gathered:
     """
     limit = settings.download.max_entries
     options = _GatherOptions("copy", frozenset(), Fetchers(settings), settings, limit=limit, may_be_empty=True)
-    gathered = Gathered()
-    for found in _videos(folder, folder.given, options):
-        gathered.put(found)
-    return gathered
+    return Gathered.of(_videos(folder, folder.given, options))

@@ -4,7 +4,6 @@ The cache saves parsing known lines again and shows which ones are gone. It can 
 same information. A line's digest may be that of a secret, so only the owner may read the cache.
 """
 
-import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,9 +16,8 @@ from vidpipe.safe_files import replace_file
 from vidpipe.settings.operation import Lists
 from vidpipe.sources.inputs import SourceRequest, local_path, request_for
 from vidpipe.sources.list_files import list_lines
-from vidpipe.sources.lists import MOST_SEGMENTS, Lines, ListEntry, ListProblem, ListRow
+from vidpipe.sources.lists import Lines, ListEntry, ListProblem, key_of
 from vidpipe.sources.records import ListedSource
-from vidpipe.sources.source_data import Segment
 
 _KEY_BYTES = _ID_BYTES = 16
 _ENTRY_BYTES = _KEY_BYTES + _ID_BYTES
@@ -101,20 +99,22 @@ class ListCacheFiles:
 
     def _write(self, name: str, kind: str, header: Mapping[str, Any], content: bytes = b"") -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        header = {"of": [_FORMAT, self._database, name], **header}
-        line = json.dumps(header, separators=(",", ":"), default=Segment.model_dump)
+        line = json.dumps({"of": [_FORMAT, self._database, name], **header}, separators=(",", ":"))
         replace_file(self._path(name, kind), line.encode() + b"\n" + content, mode=0o600)
 
 
 def parse_list(path: Path, data: bytes, columns: Lists) -> Lines:
-    """Return the lines of a list's contents; none if it is empty, even of a table. Raises VidpipeError."""
+    """Return the lines of a list's contents; none if it is empty, even of a table. Raises VidpipeError.
+
+    A watched folder is a list with one line: itself.
+    """
+    if path.is_dir():
+        return Lines([key_of(str(path))], lambda _: ListEntry(1, str(path)))
     return list_lines(path, data, columns) if data.strip() else Lines((), ().__getitem__)
 
 
 class ListDiff:
-    """The difference between the lines of a list and the known ones.
-
-    If a source is named twice, its first line counts; segments are those of all its lines.
+    """The difference between the lines of a list and the known ones. If a source is named twice, its first line counts.
 
     Consume `news` to its end, then `edited` and `removed`, and keep `cache`. Or consume it in part and keep
     `partial_cache`: the next diff continues from there.
@@ -135,14 +135,11 @@ class ListDiff:
         self._before = known.ids()
         self._lines_with_news: dict[bytes, bytes] = {}
         self._other_lines: dict[bytes, bytes] = {}
-        self._segments: dict[bytes, list[Segment]] = {}
         self.problems: list[ListProblem] = []
         self.local: list[ListEntry] = []
 
     def news(self) -> Iterator[ListedSource]:
         """Yield the entries of the unknown lines, in the file's order."""
-        self._find_segments()
-        reported: set[bytes] = set()
         for position, before in enumerate(self._ids):
             if before is not None and before != LOCAL:
                 continue
@@ -159,55 +156,30 @@ class ListDiff:
                     self.problems.append(ListProblem(row.line, str(error)))
                     continue
                 source = bytes.fromhex(request.id)
-                first = self._first.setdefault(source, position)
-                if first < position:
+                if self._first.setdefault(source, position) < position:
                     self._assign(position, source, self._other_lines)
-                    if row.segment is None or source in reported:
-                        continue
                 else:
                     self._first[source] = position
                     self._assign(position, source, self._lines_with_news)
-                reported.add(source)
-                yield self._listed(request, self._lines.row(min(first, position)), edited=source in self._before)
-
-    def _find_segments(self) -> None:
-        """Collect the segments of each source, of known lines as well: a source is always reported with all of them."""
-        if not {"start", "end"} & set(self._lines.columns.values()):
-            return
-        for row, known in zip(self._lines, self._ids, strict=True):
-            if isinstance(row, ListEntry) and row.segment is not None and not local_path(row.text):
-                with contextlib.suppress(VidpipeError):  # `news` reports it
-                    source = known or bytes.fromhex(request_for(row.text, quoted=False).id)
-                    self._segments.setdefault(source, []).append(row.segment)
-                    if len(self._segments[source]) == MOST_SEGMENTS + 1:
-                        self.problems.append(
-                            ListProblem(row.line, f"a video has at most {MOST_SEGMENTS} labelled parts")
-                        )
-
-    def _listed(self, request: SourceRequest, row: ListRow, *, edited: bool) -> ListedSource:
-        assert isinstance(row, ListEntry)  # noqa: S101  (it gave a source)
-        segments = tuple(self._segments.get(bytes.fromhex(request.id), ())[:MOST_SEGMENTS])
-        return listed_source(request, row, segments, edited=edited)
+                    yield listed_source(request, row, edited=source in self._before)
 
     def _assign(self, position: int, source: bytes, lines: dict[bytes, bytes]) -> None:
         self._ids[position] = source
         lines[self._lines.keys[position]] = source
 
     def edited(self) -> Iterator[ListedSource]:
-        """Yield the sources that lost a line, or for which another one counts now, because it comes first."""
+        """Yield the sources for which another line counts now, because the earlier one is gone or comes later."""
         reported = set(self._lines_with_news.values())
-        keys = set(self._lines.keys)
-        lost = {source for key, source in self._known.lines.items() if key not in keys}
         counted: dict[bytes, bytes] = {}
         for key, source in self._known.lines.items():
             counted.setdefault(source, key)
         for named, position in self._first.items():
             if named is None or named == LOCAL or named in reported or named not in counted:
                 continue
-            if counted[named] != self._lines.keys[position] or named in lost:
+            if counted[named] != self._lines.keys[position]:
                 row = self._lines.row(position)
                 if isinstance(row, ListEntry):
-                    yield self._listed(request_for(row.text), row, edited=True)
+                    yield listed_source(request_for(row.text), row, edited=True)
 
     def removed(self) -> list[str]:
         """Return the ids of sources that no line names any more."""
@@ -227,10 +199,7 @@ class ListDiff:
         return LineCache({key: source for key, source in pairs if source is not None}, True)
 
 
-def listed_source(
-    request: SourceRequest, options: ListEntry | SourceRequest, segments: tuple[Segment, ...], *, edited: bool
-) -> ListedSource:
+def listed_source(request: SourceRequest, options: ListEntry | SourceRequest, *, edited: bool) -> ListedSource:
     """Return the listed source of a request, with what its list entry says of the video."""
-    names = ("title", "labels", "priority", "licence")
-    said = {name: getattr(options, name) for name in names}
-    return ListedSource(**request.identity, **said, segments=segments, edited=edited)
+    said = {name: getattr(options, name) for name in ("title", "labels", "priority", "licence", "segments")}
+    return ListedSource(**request.identity, **said, edited=edited)

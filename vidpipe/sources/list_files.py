@@ -13,12 +13,13 @@ from vidpipe.errors import VidpipeError, readable
 from vidpipe.safe_files import read_regular
 from vidpipe.settings.operation import Lists, column_name
 from vidpipe.sources.containers import VIDEO_SUFFIXES
-from vidpipe.sources.list_columns import column_meanings, row_entry, table_lines
-from vidpipe.sources.lists import ColumnMeaning, Lines, ListProblem, ListRow, physical_lines, text_lines
-from vidpipe.sources.record_lists import JSON_SUFFIXES, PARQUET_SUFFIX, json_records, parquet_records, record_lines
+from vidpipe.sources.lists import ColumnMeaning, Lines, ListProblem, ListRow, physical_lines, table_lines, text_lines
+from vidpipe.sources.tables import column_meanings, json_records, parquet_records, record_lines, row_entry
 from vidpipe.sources.urls import has_bytes, windows_1252
 
 CSV_SUFFIXES = frozenset({".csv", ".tsv"})
+JSON_SUFFIXES = frozenset({".jsonl", ".ndjson"})
+PARQUET_SUFFIX = ".parquet"
 TABLE_SUFFIXES = CSV_SUFFIXES | JSON_SUFFIXES | {PARQUET_SUFFIX}
 LIST_SUFFIXES = frozenset({".txt", ".list", ".urls", ".lst"})
 #: The mark of UTF-32 begins like that of UTF-16.
@@ -128,7 +129,7 @@ class _Header:
     @classmethod
     def of(cls, separator: str, cells: Sequence[str], columns: Lists) -> _Header:
         names = [windows_1252(cell).strip() for cell in cells]
-        meanings = column_meanings(names, columns)
+        meanings = column_meanings(tuple(names), columns)
         width = max((place for place, name in enumerate(names, start=1) if name), default=0)
         return cls(separator, names, meanings, width, meanings.index("url") if "url" in meanings else None)
 

@@ -11,11 +11,10 @@ import logging
 import os
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -26,9 +25,8 @@ from vidpipe.settings import Settings
 from vidpipe.sources.folder_changes import FolderChanges
 from vidpipe.sources.inputs import local_requests
 from vidpipe.sources.list_diff import LOCAL, LineCache, ListCacheFiles, ListDiff, listed_source, parse_list
-from vidpipe.sources.lists import Lines, ListEntry, ListProblem, key_of
+from vidpipe.sources.lists import ListEntry, ListProblem
 from vidpipe.sources.records import ListedSource, ListedSourceStore
-from vidpipe.sources.source_data import Segment
 
 log = logging.getLogger(__name__)
 
@@ -87,8 +85,10 @@ def file_state(path: Path, before: FileState | None) -> FileState:
     The last change of the inode counts as well: programs that copy files set back the other time.
 
     Raises:
-        OSError: It cannot be read, or is not a regular file.
+        OSError: It cannot be read, or is neither a folder nor a regular file.
     """
+    if path.is_dir():
+        return FileState(signature=(path.stat().st_ino, 0, 0), since=0.0)
     stat = check_regular(path)
     signature = _signature(stat)
     now = time.time()
@@ -123,8 +123,7 @@ def _signature(stat: os.stat_result) -> Signature:
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-@dataclass
-class WatchedFiles:
+class WatchedFiles(BaseModel):
     """The files and folders of this machine that a list names. They change while the list does not.
 
     Attributes:
@@ -134,20 +133,10 @@ class WatchedFiles:
         wait_to: No check before this time, in seconds since the epoch.
     """
 
-    entries: list[ListEntry] = field(default_factory=list)
-    files: dict[str, LocalFileState] = field(default_factory=dict)
-    problems: list[tuple[str, str]] = field(default_factory=list)
+    entries: list[ListEntry] = []
+    files: dict[str, LocalFileState] = {}
+    problems: list[tuple[str, str]] = []
     wait_to: float = 0.0
-
-    @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> WatchedFiles:
-        """Restore it from its fields in JSON."""
-        return cls(
-            [_list_entry(**entry) for entry in state.get("entries", ())],
-            {source: (size, modified, options) for source, (size, modified, options) in state.get("files", {}).items()},
-            [(where, message) for where, message in state.get("problems", ())],
-            state.get("wait_to", 0.0),
-        )
 
 
 @dataclass
@@ -212,22 +201,16 @@ def diff_watched_files(
         if known is None and len(diff.sources) >= _MOST_NEW:
             diff.unfinished = True
             continue
-        options = repr((found.title, found.labels, found.priority))
-        if found.licence or found.segments:
-            options += key_of(repr((found.licence, found.segments))).hex()
-        state = (stat.st_size, stat.st_mtime_ns, options)
+        said = (found.title, found.labels, found.priority, *filter(None, (found.licence, found.segments)))
+        state = (stat.st_size, stat.st_mtime_ns, repr(said))
         diff.files[source] = state
         if known is None or known[2] != state[2]:
-            diff.sources.append(listed_source(found, found, found.segments, edited=known is not None))
+            diff.sources.append(listed_source(found, found, edited=known is not None))
         if known is not None and known[:2] != state[:2]:
             diff.changed.append(source)
     diff.removed = [source for source in before if source not in diff.files]
     diff.problems = problems[:_MOST_PROBLEMS]
     return diff
-
-
-def _list_entry(labels: Sequence[str], segment: Mapping[str, Any] | None = None, **others: Any) -> ListEntry:
-    return ListEntry(**others, labels=tuple(labels), segment=Segment.model_validate(segment) if segment else None)
 
 
 class ListState(BaseModel):
@@ -264,7 +247,7 @@ class ListWatch:
         sources: Records which list names which source.
         process: Identifies this process; in each new one, the caches are verified.
         timing: How long files must be unchanged.
-        folders: Notices changes in watched folders; kept from check to check.
+        folders: Notice changes in the watched folders; kept from check to check.
         messages: About what was found; empty if nothing is new.
     """
 
@@ -272,7 +255,7 @@ class ListWatch:
     sources: ListedSourceStore
     process: str
     timing: WatchTiming = DEFAULT_TIMING
-    folders: FolderChanges = field(default_factory=FolderChanges)
+    folders: dict[str, FolderChanges] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -299,7 +282,7 @@ class ListWatch:
         for name in last.lists.keys() - set(names):
             self.sources.forget(name)
             self._caches.forget(name)
-        self.folders.keep({self.settings.resolve(name).resolve() for name in names})
+        self._stop_watching(self.folders.keys() - set(names))
         states = {name: last.lists.get(name, ListState()) for name in names}
         for name, state in states.items():
             if last.process != self.process:
@@ -312,20 +295,19 @@ class ListWatch:
         problem = ""
         try:
             before, state.seen = state.seen, None
-            folder = path.resolve() if path.is_dir() else None
-            state.seen = file_state(path, before) if folder is None else self._folder_state(name, folder)
-            changes = self.folders.changes(folder) if folder is not None else 0
+            state.seen = file_state(path, before)
             is_new = state.seen.signature != state.read or time.time() - state.checked_at > _VERIFY_EVERY_S
             if is_new:
-                lines = _folder_lines(folder) if folder is not None else self._lines(path, state.seen)
-                if lines is None:
+                self._stop_watching({name})
+                data = self._watch(name, path) if path.is_dir() else read_complete(path, state.seen, self.timing)
+                if data is None:
                     self.messages.append(f"{name} is being written; waiting until it is complete.")
-                elif not self._read(name, lines, state.seen.signature, state):
+                elif not self._read(name, path, data, state.seen.signature, state):
                     self.messages.append(f"{name} is long; the next check continues it.")
-            if folder is None and state.local:
-                self._check_local(name, path)
-            elif folder is not None and (is_new or self.folders.is_due(folder)) and self._check_local(name, folder):
-                self.folders.listed(folder, changes)
+            changes = self.folders.get(name)
+            count = changes.count if changes else 0
+            if state.local and (changes is None or changes.is_due) and self._check_local(name, path) and changes:
+                changes.listed = count
         except FileNotFoundError:
             problem = f"{name}: no such file; its sources are kept."
         except OSError as error:
@@ -338,20 +320,23 @@ class ListWatch:
             self.sources.report(name, file_problems=[[name, problem]] if problem else [])
             state.problem = problem
 
-    def _folder_state(self, name: str, folder: Path) -> FileState:
+    def _watch(self, name: str, folder: Path) -> bytes:
+        """Watch a folder, which has no contents as a list."""
         own = (self.settings.media_directory, self.settings.derived_directory)
-        if any(folder.is_relative_to(one.resolve()) for one in own):
+        if any(folder.resolve().is_relative_to(one.resolve()) for one in own):
             raise VidpipeError(f"{name} is where vidpipe stores its own files, so it is not watched.")
-        return FileState(signature=(folder.stat().st_ino, 0, 0), since=0.0)
+        self.folders[name] = FolderChanges(folder)
+        return b""
 
-    def _lines(self, path: Path, state: FileState) -> Lines | None:
-        data = read_complete(path, state, self.timing)
-        return None if data is None else parse_list(path, data, self.settings.lists)
+    def _stop_watching(self, names: Collection[str]) -> None:
+        for name in self.folders.keys() & names:
+            self.folders.pop(name).stopped.set()
 
-    def _read(self, name: str, lines: Lines, signature: Signature, state: ListState) -> bool:
+    def _read(self, name: str, path: Path, data: bytes, signature: Signature, state: ListState) -> bool:
         """Record the contents; return False if time ran out before their end."""
+        lines = parse_list(path, data, self.settings.lists)
         cache = self._caches.load(name)
-        local = WatchedFiles.from_json(self._caches.load_local(name))
+        local = WatchedFiles.model_validate(self._caches.load_local(name))
         stored: set[str] | None = None
         if not cache.complete or time.time() - state.checked_at > _VERIFY_EVERY_S:
             stored = set(self.sources.ids(name))
@@ -373,7 +358,7 @@ class ListWatch:
         local.entries, local.wait_to = diff.local, 0.0
         state.local = bool(local.entries or local.files or local.problems)
         if state.local:
-            self._caches.save_local(name, asdict(local))
+            self._caches.save_local(name, local.model_dump())
         problems = _line_problems(name, diff.problems)
         self.sources.report(name, read_at=datetime.now(UTC), lines=len(lines.keys), line_problems=problems)
         state.read, state.checked_at = signature, time.time()
@@ -393,7 +378,7 @@ class ListWatch:
 
     def _check_local(self, name: str, path: Path) -> bool:
         """Record the local files; return whether nothing is left for the next check."""
-        before = WatchedFiles.from_json(self._caches.load_local(name))
+        before = WatchedFiles.model_validate(self._caches.load_local(name))
         if time.time() < before.wait_to:
             return False
         start = time.monotonic()
@@ -405,8 +390,8 @@ class ListWatch:
         self.sources.drop(name, diff.removed)
         if diff.problems != before.problems:
             self.sources.report(name, local_problems=[list(problem) for problem in diff.problems])
-        after = WatchedFiles(before.entries, diff.files, diff.problems, time.time() + pause_s)
-        self._caches.save_local(name, asdict(after))
+        after = {"files": diff.files, "problems": diff.problems, "wait_to": time.time() + pause_s}
+        self._caches.save_local(name, before.model_dump() | after)
         self._count(name, {"new": new, "changed": len(diff.changed), "removed": len(diff.removed)})
         return not diff.unfinished
 
@@ -414,11 +399,6 @@ class ListWatch:
         if any(counts.values()):
             listed = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
             self.messages.append(f"{name}: {listed}.")
-
-
-def _folder_lines(folder: Path) -> Lines:
-    entry = ListEntry(1, str(folder))
-    return Lines([key_of(entry.text)], [entry].__getitem__)
 
 
 def _read_cursor(cursor: str | None) -> _Cursor:
