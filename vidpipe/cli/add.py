@@ -21,7 +21,7 @@ from vidpipe.cli.options import (
 from vidpipe.cli.output import note, print_json
 from vidpipe.cli.run import add_and_run, finish
 from vidpipe.runner.request import RunRequest
-from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES
+from vidpipe.sources.list_files import LIST_SUFFIXES, TABLE_SUFFIXES
 from vidpipe.sources.records import outcomes_as_json
 
 
@@ -84,5 +84,6 @@ def add(
 
 def _is_several(given: str) -> bool:
     """Return whether an input is a directory or a list."""
-    local = "://" not in given and (Path(given).is_dir() or Path(given).suffix.lower() in CSV_SUFFIXES | LIST_SUFFIXES)
-    return local or (given.startswith("s3://") and given.endswith("/"))
+    path = Path(given)
+    local = "://" not in given and (path.is_dir() or path.suffix.lower() in TABLE_SUFFIXES | LIST_SUFFIXES)
+    return local or given.startswith("mongodb") or (given.startswith("s3://") and given.endswith("/"))

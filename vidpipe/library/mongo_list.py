@@ -19,10 +19,7 @@ from vidpipe.settings.operation import Lists
 from vidpipe.sources.lists import Lines
 from vidpipe.sources.tables import MOST_ROWS, record_lines
 
-_HINT = (
-    "Check the server, the login and the address, with special characters escaped: "
-    "'mongodb://user:password@host/database?collection=clips&query={\"ok\":true}'."
-)
+_HINT = "Check server, login and address: 'mongodb://user:password@host/database?collection=clips&query={\"ok\":true}'."
 
 
 def read_collection(url: str, settings: Settings, limit: int | None) -> tuple[str, Lines]:
@@ -41,16 +38,12 @@ def read_collection(url: str, settings: Settings, limit: int | None) -> tuple[st
     own = [piece for piece in options.split("&") if piece.startswith(("collection=", "query="))]
     uri = f"{address}?{'&'.join(piece for piece in options.split('&') if piece not in own)}"
     given = dict(parse_qsl("&".join(own)))
-    database, collection = (
-        unquote(uri.partition("?")[0].rpartition("@")[2].rpartition("/")[2]),
-        given.get("collection", ""),
-    )
+    database, collection = unquote(address.rpartition("@")[2].rpartition("/")[2]), given.get("collection", "")
     name = f"{database}.{collection} on {host_of(uri)}".replace("/", "_")
     wait_ms = int(1000 * settings.mongodb.timeout_s)
-    timeouts: Document = dict.fromkeys(("serverSelectionTimeoutMS", "connectTimeoutMS", "socketTimeoutMS"), wait_ms)
     try:
-        pipeline = _pipeline(json_util.loads(given.get("query", "{}")), settings.lists, limit or MOST_ROWS + 1)
-        with MongoClient[Document](uri, appname="vidpipe", **timeouts) as client:
+        pipeline = _pipeline(json_util.loads(given.get("query", "{}")), settings.lists, limit or MOST_ROWS)
+        with MongoClient[Document](uri, serverSelectionTimeoutMS=wait_ms, socketTimeoutMS=wait_ms) as client:
             found = client[database][collection].aggregate(pipeline)
             lines = record_lines(enumerate(found, start=1), name, settings.lists)
     except (PyMongoError, ValueError, TypeError, OSError) as error:  # whose text may quote parts of a password

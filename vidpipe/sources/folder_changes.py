@@ -30,9 +30,8 @@ class FolderChanges(threading.Thread):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(name="folder", daemon=True)
-        self.count, self.listed = 0, -1
+        self._folder, self._reliable, self.count, self.listed = folder, False, 0, -1
         self.stopped = threading.Event()
-        self._folder, self._reliable = folder, False
         if not network_file_system(folder):
             self.start()
 

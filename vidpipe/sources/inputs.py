@@ -283,7 +283,6 @@ def _expand(given: str, options: _GatherOptions) -> Iterator[Found]:
     try:
         if options.read_database and url_scheme(given) in DATABASE_SCHEMES:
             name, lines = options.read_database(given.strip(), options.settings, options.limit)
-            yield from (IngestNote(name, readable(sentence)) for sentence in lines.notes)
             yield from _listed(lines, Path(name), options)
             return
         request = request_for(given, mode=options.mode)

@@ -18,9 +18,8 @@ from vidpipe.sources.tables import column_meanings, json_records, parquet_record
 from vidpipe.sources.urls import has_bytes, windows_1252
 
 CSV_SUFFIXES = frozenset({".csv", ".tsv"})
-JSON_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 PARQUET_SUFFIX = ".parquet"
-TABLE_SUFFIXES = CSV_SUFFIXES | JSON_SUFFIXES | {PARQUET_SUFFIX}
+TABLE_SUFFIXES = CSV_SUFFIXES | {".jsonl", ".ndjson", PARQUET_SUFFIX}
 LIST_SUFFIXES = frozenset({".txt", ".list", ".urls", ".lst"})
 #: The mark of UTF-32 begins like that of UTF-16.
 _MARKS = (
@@ -66,10 +65,10 @@ def list_lines(path: Path, data: bytes, columns: Lists) -> Lines:
         return record_lines(parquet_records(data, name, columns), name, columns)
     text = decoded(data, name)
     notes = encoding_notes(text, name)
-    if suffix in JSON_SUFFIXES:
-        return record_lines(json_records(text), name, columns, notes)
     if suffix in CSV_SUFFIXES:
         return csv_lines(text, name, columns, notes)
+    if suffix in TABLE_SUFFIXES:
+        return record_lines(json_records(text), name, columns, notes)
     return text_lines(text, notes)
 
 
@@ -301,9 +300,6 @@ def _row(record: _Cells | ListProblem, header: _Header) -> ListRow | None:
     if len(fields) != header.width:
         hint = f" (quote values that contain {header.separator!r})" if len(fields) > header.width else ""
         return ListProblem(line, f"the row has {_counted(len(fields), 'field')} instead of {header.width}{hint}")
-    assert header.url is not None  # noqa: S101  (_check)
-    if not fields[header.url]:
-        return ListProblem(line, f"the column {header.names[header.url]} is empty")
     return row_entry(line, zip(header.meanings, fields, strict=False))
 
 

@@ -180,13 +180,10 @@ def diff_watched_files(
     now = time.time()
     gathered = local_requests(entries, watched, exclude)
     root = watched.resolve() if watched.is_dir() else None
-    problems = [(redact(one.input), one.error or "") for one in gathered.problems]
+    diff.problems = [(redact(one.input), one.error or "") for one in gathered.problems[:_MOST_PROBLEMS]]
     for found in gathered.requests:
         source = found.id
-        if found.path is None:
-            continue
-        if root is not None and not found.path.is_relative_to(root):
-            problems.append((found.given, f"{found.given} is outside the watched folder, in which a link names it."))
+        if found.path is None or (root is not None and not found.path.is_relative_to(root)):
             continue
         known = before.get(source)
         try:
@@ -209,7 +206,6 @@ def diff_watched_files(
         if known is not None and known[:2] != state[:2]:
             diff.changed.append(source)
     diff.removed = [source for source in before if source not in diff.files]
-    diff.problems = problems[:_MOST_PROBLEMS]
     return diff
 
 
@@ -282,7 +278,8 @@ class ListWatch:
         for name in last.lists.keys() - set(names):
             self.sources.forget(name)
             self._caches.forget(name)
-        self._stop_watching(self.folders.keys() - set(names))
+        for name in self.folders.keys() - set(names):
+            self.folders.pop(name).stopped.set()
         states = {name: last.lists.get(name, ListState()) for name in names}
         for name, state in states.items():
             if last.process != self.process:
@@ -298,7 +295,8 @@ class ListWatch:
             state.seen = file_state(path, before)
             is_new = state.seen.signature != state.read or time.time() - state.checked_at > _VERIFY_EVERY_S
             if is_new:
-                self._stop_watching({name})
+                if name in self.folders:
+                    self.folders.pop(name).stopped.set()
                 data = self._watch(name, path) if path.is_dir() else read_complete(path, state.seen, self.timing)
                 if data is None:
                     self.messages.append(f"{name} is being written; waiting until it is complete.")
@@ -327,10 +325,6 @@ class ListWatch:
             raise VidpipeError(f"{name} is where vidpipe stores its own files, so it is not watched.")
         self.folders[name] = FolderChanges(folder)
         return b""
-
-    def _stop_watching(self, names: Collection[str]) -> None:
-        for name in self.folders.keys() & names:
-            self.folders.pop(name).stopped.set()
 
     def _read(self, name: str, path: Path, data: bytes, signature: Signature, state: ListState) -> bool:
         """Record the contents; return False if time ran out before their end."""

@@ -32,8 +32,6 @@ _LONGEST_TITLE = 500
 _TIME = re.compile(r"(?:(?:(\d{1,4}):(?=[0-5]\d:))?(\d{1,2}):(?=[0-5]\d(?!\d)))?(\d{1,9}(?:[.,]\d{1,99})?)", re.ASCII)
 #: With these, the most segments of a source fit into its document.
 MOST_SEGMENTS = 10_000
-_MOST_SEGMENT_LABELS = 20
-_LONGEST_SEGMENT_LABELS = 250
 _KEY_BYTES = 16
 _MOST_NAMED = 20
 
@@ -130,13 +128,12 @@ def table_lines(
 def _joined(rows: Sequence[ListRow]) -> Iterator[ListRow]:
     """Yield the rows; those about parts of a video become one, with the row of the video itself if there is one."""
     segments: dict[str, list[Segment]] = {}
-    whole: set[str] = set()
     for row in rows:
-        if isinstance(row, ListEntry):
+        if isinstance(row, ListEntry) and row.segments:
             segments.setdefault(row.text, []).extend(row.segments)
-            whole |= set() if row.segments else {row.text}
+    whole = {row.text for row in rows if isinstance(row, ListEntry) and not row.segments}
     for row in rows:
-        if isinstance(row, ListProblem) or not (row.segments or segments.get(row.text)):
+        if isinstance(row, ListProblem) or not (row.segments or row.text in segments):
             yield row
         elif row.text in segments and not (row.segments and row.text in whole):
             found = segments.pop(row.text)
@@ -237,8 +234,8 @@ def _segment(start: str, end: str, labels: tuple[str, ...]) -> Segment:
     start_s, end_s = _seconds(start or "0"), _seconds(end) if end else None
     if end_s is not None and end_s <= start_s:
         raise ValueError("the end is not after the start")
-    if len(labels) > _MOST_SEGMENT_LABELS or sum(map(len, labels)) > _LONGEST_SEGMENT_LABELS:
-        raise ValueError(f"a part has more than {_MOST_SEGMENT_LABELS} labels, or too long ones")
+    if len(labels) > 20 or sum(map(len, labels)) > 250:
+        raise ValueError("a part has at most 20 labels, of 250 characters together")
     return Segment(start_s=start_s, end_s=end_s, labels=labels)
 
 

@@ -27,6 +27,7 @@ _MOST_SHOWN = 1000
 
 #: The number of a record, from 1, and its fields; or what is wrong with it.
 Record = tuple[int, Mapping[str, object]] | ListProblem
+_SINGLE: tuple[ColumnMeaning, ...] = ("url", "title", "priority", "licence", "start", "end")
 _LABEL_ENDS = "[]'\" "
 #: As in CSV: `csv.field_size_limit()`.
 _LONGEST_TEXT = 131_072
@@ -37,11 +38,8 @@ def column_meanings(names: tuple[str, ...], columns: Lists) -> Sequence[ColumnMe
     """Return the meaning of each column; a name that `columns` gives two meanings keeps the first of them."""
     known = list(map(column_name, names))
     meanings: list[ColumnMeaning] = ["labels" if name in columns.label_columns else "ignored" for name in known]
-    single: dict[ColumnMeaning, Sequence[str]] = {
-        "url": columns.url_columns, "title": columns.title_columns, "priority": columns.priority_columns,
-        "licence": columns.licence_columns, "start": columns.start_columns, "end": columns.end_columns,
-    }  # fmt: skip
-    for meaning, wanted in single.items():
+    for meaning in _SINGLE:
+        wanted = getattr(columns, f"{meaning}_columns")
         place = next((known.index(name) for name in wanted if name in known), None)
         if place is not None and meanings[place] == "ignored":
             meanings[place] = meaning
@@ -97,13 +95,11 @@ def record_lines(records: Iterable[Record], name: str, columns: Lists, notes: tu
         notes: Messages about the list as a whole.
 
     Raises:
-        VidpipeError: No record has a field with a URL, or there are more than `MOST_ROWS`.
+        VidpipeError: No record has a field with a URL.
     """
     rows: list[ListRow] = []
     shown: dict[str, ColumnMeaning] = {}
     for record in records:
-        if len(rows) == MOST_ROWS:
-            raise VidpipeError(f"{name} has more than {MOST_ROWS} rows.", "Split it.")
         if isinstance(record, ListProblem):
             rows.append(record)
             continue
@@ -125,15 +121,9 @@ def json_records(text: str) -> Iterator[Record]:
             yield ListProblem(number, f"the line has more than {_LONGEST_LINE} characters")
         elif line.strip():
             try:
-                yield number, dict(json.loads(line, object_pairs_hook=_object))
+                yield number, {**json.loads(line)}
             except (ValueError, TypeError, RecursionError):  # an integer may have too many digits as well
-                yield ListProblem(number, "the line is not a JSON object that names each field once")
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    if len(fields := dict(pairs)) < len(pairs):
-        raise ValueError("a field is named twice")
-    return fields
+                yield ListProblem(number, "the line is not a JSON object")
 
 
 def parquet_records(data: bytes, name: str, columns: Lists) -> Iterator[Record]:
