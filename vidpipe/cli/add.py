@@ -84,6 +84,5 @@ def add(
 
 def _is_several(given: str) -> bool:
     """Return whether an input is a directory or a list."""
-    path = Path(given)
-    local = "://" not in given and (path.is_dir() or path.suffix.lower() in TABLE_SUFFIXES | LIST_SUFFIXES)
-    return local or given.startswith("mongodb") or (given.startswith("s3://") and given.endswith("/"))
+    here = "://" not in given and (Path(given).is_dir() or Path(given).suffix.lower() in TABLE_SUFFIXES | LIST_SUFFIXES)
+    return here or given.startswith("mongodb") or (given.startswith("s3://") and given.endswith("/"))

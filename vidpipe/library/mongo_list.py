@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote
 from bson import json_util
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.uri_parser import parse_uri
 
 from vidpipe.errors import UnavailableError, VidpipeError, visible
 from vidpipe.library.connection import host_of
@@ -19,7 +20,7 @@ from vidpipe.settings.operation import Lists
 from vidpipe.sources.lists import Lines
 from vidpipe.sources.tables import MOST_ROWS, record_lines
 
-_HINT = "Check server, login and address: 'mongodb://user:password@host/database?collection=clips&query={\"ok\":true}'."
+_HINT = "Check server, login and address: 'mongodb://host/database?collection=clips&query={\"ok\":true}'."
 
 
 def read_collection(url: str, settings: Settings, limit: int | None) -> tuple[str, Lines]:
@@ -37,14 +38,15 @@ def read_collection(url: str, settings: Settings, limit: int | None) -> tuple[st
     address, _, options = url.partition("?")
     own = [piece for piece in options.split("&") if piece.startswith(("collection=", "query="))]
     uri = f"{address}?{'&'.join(piece for piece in options.split('&') if piece not in own)}"
-    given = dict(parse_qsl("&".join(own)))
-    database, collection = unquote(address.rpartition("@")[2].rpartition("/")[2]), given.get("collection", "")
-    name = f"{database}.{collection} on {host_of(uri)}".replace("/", "_")
+    given = {"collection": "", "query": "{}", **dict(parse_qsl("&".join(own)))}
+    database = unquote(address.partition("://")[2].rpartition("@")[2].partition("/")[2])
+    name = f"{database}.{given['collection']} on {host_of(uri)}".replace("/", "_")
     wait_ms = int(1000 * settings.mongodb.timeout_s)
     try:
-        pipeline = _pipeline(json_util.loads(given.get("query", "{}")), settings.lists, limit or MOST_ROWS)
+        parse_uri(uri, warn=False)  # MongoClient would print options that it does not know, parts of a password perhaps
+        pipeline = _pipeline(json_util.loads(given["query"]), settings.lists, limit or MOST_ROWS)
         with MongoClient[Document](uri, serverSelectionTimeoutMS=wait_ms, socketTimeoutMS=wait_ms) as client:
-            found = client[database][collection].aggregate(pipeline)
+            found = client[database][given["collection"]].aggregate(pipeline)
             lines = record_lines(enumerate(found, start=1), name, settings.lists)
     except (PyMongoError, ValueError, TypeError, OSError) as error:  # whose text may quote parts of a password
         said = (error.details or {}).get("errmsg") if isinstance(error, OperationFailure) else type(error).__name__

@@ -11,11 +11,6 @@ from vidpipe.safe_files import network_file_system
 
 log = logging.getLogger(__name__)
 
-#: Between two looks at what the file system has reported.
-_STEP_MS = 500
-#: A folder without changes is known to be watched after this time.
-_TIMEOUT_MS = 2000
-
 
 class FolderChanges(threading.Thread):
     """Watches one folder until `stopped` is set.
@@ -44,10 +39,11 @@ class FolderChanges(threading.Thread):
         """Count changes."""
         import watchfiles  # when the first folder is watched
 
+        # The file system is asked every half second; after two without a change, the folder is known to be watched.
         try:
             for found in watchfiles.watch(
-                self._folder, watch_filter=None, stop_event=self.stopped, step=_STEP_MS, rust_timeout=_TIMEOUT_MS,
-                yield_on_timeout=True, raise_interrupt=False, force_polling=False, ignore_permission_denied=True,
+                self._folder, watch_filter=None, stop_event=self.stopped, step=500, rust_timeout=2000,
+                yield_on_timeout=True, raise_interrupt=False, force_polling=False, ignore_permission_denied=False,
             ):  # fmt: skip
                 self.count += bool(found) or not self._reliable  # what changed before it was watched was not reported
                 self._reliable = True

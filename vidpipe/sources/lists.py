@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -198,7 +197,7 @@ def entry(number: int, text: str, *, labels: Sequence[str], **said: str) -> List
         labels: Of the video or, with a start or an end, of that part of it.
         said: title, priority, licence, start and end; empty ones are not given.
     """
-    given = defaultdict(str, said)
+    given = dict.fromkeys(("title", "priority", "licence", "start", "end"), "") | said
     text = bare(text)
     if has_bytes(text) and "://" in text and (without := bare(windows_1252(text))).isascii():
         text = without  # quotes and spaces of Windows-1252 surrounded it

@@ -59,7 +59,7 @@ def row_entry(number: int, cells: Iterable[tuple[ColumnMeaning, object]]) -> Lis
         except ValueError as error:
             return ListProblem(number, f"the column {meaning} {error}")
     if not (url := texts.pop("url", "")):
-        return ListProblem(number, "the column url is missing or empty")
+        return ListProblem(number, "the column url is empty")
     return entry(number, url, labels=labels, **texts)
 
 
