@@ -300,6 +300,8 @@ def _row(record: _Cells | ListProblem, header: _Header) -> ListRow | None:
     if len(fields) != header.width:
         hint = f" (quote values that contain {header.separator!r})" if len(fields) > header.width else ""
         return ListProblem(line, f"the row has {_counted(len(fields), 'field')} instead of {header.width}{hint}")
+    if not fields[header.url or 0]:
+        return ListProblem(line, f"the column {header.names[header.url or 0]} is empty")
     return row_entry(line, zip(header.meanings, fields, strict=False))
 
 

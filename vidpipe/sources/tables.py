@@ -22,8 +22,6 @@ _LONGEST_LINE = 1 << 20
 _BATCH = 1024
 #: Largest column of a row group once it is decompressed, as the file declares it.
 _MOST_COLUMN_BYTES = 512 << 20
-#: Most columns whose meaning is shown.
-_MOST_SHOWN = 1000
 
 #: The number of a record, from 1, and its fields; or what is wrong with it.
 Record = tuple[int, Mapping[str, object]] | ListProblem
@@ -39,8 +37,7 @@ def column_meanings(names: tuple[str, ...], columns: Lists) -> Sequence[ColumnMe
     known = list(map(column_name, names))
     meanings: list[ColumnMeaning] = ["labels" if name in columns.label_columns else "ignored" for name in known]
     for meaning in _SINGLE:
-        wanted = getattr(columns, f"{meaning}_columns")
-        place = next((known.index(name) for name in wanted if name in known), None)
+        place = next((known.index(name) for name in getattr(columns, f"{meaning}_columns") if name in known), None)
         if place is not None and meanings[place] == "ignored":
             meanings[place] = meaning
     return meanings
@@ -105,7 +102,7 @@ def record_lines(records: Iterable[Record], name: str, columns: Lists, notes: tu
             continue
         number, fields = record
         meanings = column_meanings(tuple(fields), columns)
-        if len(shown) < _MOST_SHOWN:
+        if len(shown) < 1000:
             shown.update(zip(fields, meanings, strict=True))
         rows.append(row_entry(number, zip(meanings, fields.values(), strict=True)))
     if shown and "url" not in shown.values():

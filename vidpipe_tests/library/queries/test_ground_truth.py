@@ -1,44 +1,45 @@
-"""Labelled parts and licences, from a list to what is shown, exported and evaluated."""
+"""What lists say of a video, for evaluation."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Iterator
+
+import pytest
 
 from vidpipe.library.library import Library
 from vidpipe.library.queries.ground_truth import labels_of, segments_of
-from vidpipe.library.videos import NoSuchVideo
+from vidpipe.library.sources import ListedSources
 from vidpipe.settings import Settings
+from vidpipe.sources.records import ListedSource
 from vidpipe.sources.source_data import Segment
-from vidpipe.stages.registry import build_graph
-from vidpipe_tests import clips
-from vidpipe_tests.cli.conftest import Command
-
-__all__ = ["NoSuchVideo"]
+from vidpipe_tests.library import sample_library
 
 
-def test_parts_from_a_list_to_show_export_and_evaluation(vidpipe: Command, tmp_path: Path) -> None:
-    clip = clips.moving(tmp_path / "clip.mp4", seconds=0.5)
-    listed = tmp_path / "v.jsonl"
-    rows = [
-        {"url": clip.name, "start": 0.25, "end": 0.5, "label": "running"},
-        {"url": clip.name, "start": 0, "end": 0.25, "label": ["running", "jumping"]},
-        {"url": clip.name, "labels": ["whole"], "licence": "CC-BY-4.0"},
-    ]
-    listed.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (added,) = vidpipe.json("add", listed)["inputs"]
-    shown = vidpipe.json("show", added["video"])
-    assert shown["video"]["labels"] == ["whole"]
-    (one,) = shown["sources"]
-    assert one["licence"] == "CC-BY-4.0"
-    assert [(part["start_s"], part["labels"]) for part in one["segments"]] == [
-        (0.25, ["running"]), (0.0, ["running", "jumping"]),
-    ]  # fmt: skip
-    assert "2 labelled parts: running 2, jumping 1" in vidpipe("show", added["video"]).stdout
-    vidpipe.json("export", tmp_path / "all.jsonl")
-    exported = json.loads((tmp_path / "all.jsonl").read_text())
-    assert exported["sources"][0]["segments"] == one["segments"]
+@pytest.fixture
+def library(settings: Settings) -> Iterator[Library]:
+    with Library.open(settings, sample_library.GRAPH) as opened:
+        yield opened
 
-    listed.write_text(json.dumps(rows[0]))
-    vidpipe.json("add", listed)
-    assert len(vidpipe.json("show", added["video"])["sources"][0]["segments"]) == 1
+
+def test_the_parts_of_all_sources_of_a_video_and_its_labels(library: Library) -> None:
+    sample_library.fill(library)
+    sha256 = sample_library.sha256_of("harbour.mp4")
+    listed = ListedSources(library.collections, library.sources)
+    (known,) = library.collections["sources"].find({"video": sha256})
+    late, early = Segment(start_s=5, labels=("boat",)), Segment(start_s=1, end_s=2, labels=("gull", "sea"))
+    before = segments_of(library, sha256)
+    document = library.collections["videos"].find_one({"_id": sha256}, {"stages": 1})
+    listed.save_many("v.csv", [ListedSource(known["_id"], known["url"], segments=(late, early))])
+    other = ListedSource("f" * 32, "https://h.example/same.mp4", segments=(late,))
+    listed.save_many("v.csv", [other])
+    library.collections["sources"].update_one({"_id": other.id}, {"$set": {"video": sha256, "state": "stored"}})
+    assert before == []
+    assert segments_of(library, sha256) == sorted(
+        [(early, known["_id"]), (late, known["_id"]), (late, other.id)], key=lambda one: (one[0].start_s, one[1])
+    )
+    assert library.collections["videos"].find_one({"_id": sha256}, {"stages": 1}) == document, "no stage is due"
+    listed.save_many("v.csv", [ListedSource(known["_id"], known["url"], labels=("port",))])
+    assert labels_of(library, sha256) == [("port", known["_id"])]
+    listed.drop("v.csv", [known["_id"], other.id])
+    assert segments_of(library, sha256) == []
+    assert segments_of(library, "0" * 64) == []
