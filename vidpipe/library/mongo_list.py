@@ -45,7 +45,7 @@ def read_collection(url: str, settings: Settings, limit: int | None) -> tuple[st
     try:
         parse_uri(uri, warn=False)  # MongoClient would print options that it does not know, parts of a password perhaps
         pipeline = _pipeline(json_util.loads(given["query"]), settings.lists, limit or MOST_ROWS)
-        with MongoClient[Document](uri, serverSelectionTimeoutMS=wait_ms, socketTimeoutMS=wait_ms) as client:
+        with MongoClient[Document](uri, serverSelectionTimeoutMS=wait_ms, socketTimeoutMS=6 * wait_ms) as client:
             found = client[database][given["collection"]].aggregate(pipeline)
             lines = record_lines(enumerate(found, start=1), name, settings.lists)
     except (PyMongoError, ValueError, TypeError, OSError) as error:  # whose text may quote parts of a password
