@@ -22,7 +22,7 @@ from vidpipe.cli.output import note, print_json
 from vidpipe.cli.run import add_and_run, finish
 from vidpipe.runner.request import RunRequest
 from vidpipe.sources.inputs import url_scheme
-from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES
+from vidpipe.sources.list_files import LIST_SUFFIXES, TABLE_SUFFIXES
 from vidpipe.sources.records import outcomes_as_json
 
 
@@ -86,5 +86,5 @@ def add(
 
 def _is_several(given: str) -> bool:
     """Return whether an input is a directory or a list."""
-    local = "://" not in given and (Path(given).is_dir() or Path(given).suffix.lower() in CSV_SUFFIXES | LIST_SUFFIXES)
-    return local or (url_scheme(given) not in ("", "http", "https") and given.endswith("/"))
+    here = "://" not in given and (Path(given).is_dir() or Path(given).suffix.lower() in TABLE_SUFFIXES | LIST_SUFFIXES)
+    return here or (url_scheme(given) not in ("", "http", "https") and given.endswith("/")) or given.startswith("mongodb")

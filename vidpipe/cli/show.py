@@ -1,5 +1,6 @@
 """vidpipe show: everything known about one video."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -70,6 +71,10 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts += [("title", title) for title in _first(video["titles"])]
     facts.append(("labels", ", ".join(video["labels"])))
     facts += [("source", source) for source in _first(sources)]
+    if parts := [part for source in found["sources"] for part in source["segments"]]:
+        labels = Counter(label for part in parts for label in part["labels"]).most_common()
+        numbers = ", ".join(_first([f"{label} {number}" for label, number in labels]))
+        facts.append(("parts", f"{counted(len(parts), 'labelled part')}: {numbers}"))
     if metadata:
         rate = f"{metadata['frame_rate']:.6g} fps" if metadata["frame_rate"] else ""
         picture = [

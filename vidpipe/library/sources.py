@@ -219,12 +219,13 @@ class ListedSources:
     def drop(self, name: str, ids: Iterable[str]) -> None:
         """Remove sources from the list `name`: they are not fetched again, and their videos are kept.
 
-        The objects of a removed folder are removed with it.
+        The objects of a removed folder are removed with it, and the segments of a source that no list names any more.
         """
         for chunk in chunked(ids, _WRITTEN_AT_ONCE):
             gone = {"_id": {"$in": chunk}}
             self._sources.update_many({"lists": name, **gone}, {"$pull": {"lists": name}})
             self._sources.update_many({"lists": name, "folder": {"$in": chunk}}, {"$pull": {"lists": name}})
+            self._sources.update_many({"lists": [], **gone}, {"$set": {"segments": []}})
 
     def forget(self, name: str) -> None:
         """Remove the list `name`: the file is no longer watched."""
@@ -320,14 +321,8 @@ def _changed(today: Dependencies) -> list[Document]:
 def _change(name: str, one: ListedSource, folder: str | None, now: datetime) -> UpdateOne:
     user_fields: Document = {"title": one.title, "labels": list(one.labels), "priority": one.priority}
     user_fields |= {"licence": one.licence, "segments": [segment.model_dump() for segment in one.segments]}
-    new = {
-        **_NEW_SOURCE,
-        "url": one.url,
-        "has_secret": one.has_secret,
-        "fragment_dropped": one.fragment_dropped,
-        "kind": one.kind,
-        "first_seen": now,
-    }
+    identity = {field: getattr(one, field) for field in ("url", "has_secret", "fragment_dropped", "kind")}
+    new = {**_NEW_SOURCE, **identity, "first_seen": now}
     if not one.edited:
         new.update((field, value) for field, value in user_fields.items() if value in (None, []))
         user_fields = {field: value for field, value in user_fields.items() if value not in (None, [])}

@@ -26,6 +26,7 @@ from vidpipe.pipeline.small_batches import is_small, quick_stages, small_videos,
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.sources.due_sources import IngestBatch, all_due, next_batches, requests_by_id
+from vidpipe.sources.folder_changes import FolderChanges
 from vidpipe.sources.list_watch import DEFAULT_TIMING, ListWatch, WatchTiming
 from vidpipe.sources.records import IngestObserver, IngestOutcome, StoredVideo
 from vidpipe.stages.graph import StageGraph
@@ -94,12 +95,13 @@ def run_ingest(
     Raises:
         UnavailableError: MongoDB is not available.
     """
+    from vidpipe.library.mongo_list import read_collection
     from vidpipe.sources.ingest import register  # brings in requests, which other jobs do not need
     from vidpipe.sources.inputs import Gathered, gather
 
     own = (settings.media_directory, settings.derived_directory)
     gathered = inputs if isinstance(inputs, Gathered) else gather(
-        inputs, mode=mode, exclude=own, settings=settings, every=every, limit=limit
+        inputs, mode=mode, exclude=own, settings=settings, every=every, limit=limit, read_database=read_collection
     )  # fmt: skip
     gathered.requests = [
         replace(one, labels=tuple(dict.fromkeys((*one.labels, *labels))), title=title or one.title)
@@ -205,6 +207,7 @@ def url_list_sensor(graph: StageGraph, settings: Settings, timing: WatchTiming =
         settings: Those when the code location is loaded; each tick reads them again.
         timing: How long files must be unchanged before they are read.
     """
+    folders: dict[str, FolderChanges] = {}
 
     @dg.sensor(
         name="url_list",
@@ -218,7 +221,7 @@ def url_list_sensor(graph: StageGraph, settings: Settings, timing: WatchTiming =
         today = library.settings()
         with library.opened(graph, today) as opened:
             sources = ListedSources(opened.collections, opened.sources)
-            watch = ListWatch(today, sources, this_process(), timing)
+            watch = ListWatch(today, sources, this_process(), timing, folders)
             cursor = watch.check(context.cursor)
             unfinished = unfinished_ingest(context.instance)
             batches = next_batches(sources, unfinished, today)

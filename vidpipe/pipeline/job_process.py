@@ -190,11 +190,10 @@ class JobWork:
             gathered = requests_by_id(job.sources, self.library.sources, listed, self.settings, listed_only=False)
         for one in job.inputs:
             found = gather([one.url], settings=self.settings)  # several, for a folder of S3
-            title = one.title if len(found.requests) == 1 else ""
-            gathered.requests += [
-                replace(request, title=title or None, labels=tuple(one.labels), priority=one.priority)
-                for request in found.requests
-            ]
+            said: dict[str, Any] = {"labels": tuple(one.labels), "priority": one.priority, "licence": one.licence}
+            if len(found.requests) == 1:
+                said |= {"title": one.title or None, "segments": tuple(one.segments)}
+            gathered.requests += [replace(request, **said) for request in found.requests]
             gathered.problems += found.problems
             gathered.notes += found.notes
         gathered.requests += [replace(request_for(str(path), mode="hardlink"), given=path.name) for path in job.uploads]

@@ -9,6 +9,8 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from vidpipe.models.questions import QuestionKind, Scope
 from vidpipe.runner.request import RunRequest
+from vidpipe.sources.lists import MOST_SEGMENTS
+from vidpipe.sources.source_data import Segment
 
 
 class NewSource(BaseModel):
@@ -19,12 +21,16 @@ class NewSource(BaseModel):
         title: Of its video.
         labels: Of its video.
         priority: Higher ones are fetched and processed first.
+        licence: Of its video.
+        segments: Labelled parts of its video.
     """
 
     url: str = Field(max_length=8192)
     title: str = Field("", max_length=500)
     labels: list[Annotated[str, Field(max_length=200)]] = Field(default=[], max_length=100)
     priority: int | None = Field(None, ge=-1_000_000_000, le=1_000_000_000)
+    licence: str | None = Field(None, max_length=500)
+    segments: list[Segment] = Field(default=[], max_length=MOST_SEGMENTS)
 
 
 class AddJob(BaseModel):

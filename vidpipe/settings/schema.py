@@ -31,7 +31,8 @@ class Paths(Section):
     processed_directory: Path = Path("data/derived")
     """Thumbnails and frame packs."""
     source_lists: Listed = ("data/urls.txt",)
-    """Watched lists, comma-separated: text files with one URL per line, CSV files with a column url."""
+    """Watched lists and folders, comma-separated: text files with one URL per line, tables (CSV, TSV, JSON Lines,
+    Parquet) with a column url, and local folders, of which every video is a source."""
     watched_files: Literal["copy", "hardlink", "reference"] = "copy"
     """How local files of watched lists enter the media store. copy: the store has its own copy; hardlink: a second link
     to the same file, or a copy across disks; reference: the file stays in place and must not be changed. A change

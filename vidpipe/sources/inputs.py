@@ -9,7 +9,7 @@ import logging
 import re
 import stat
 import traceback
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,8 +20,8 @@ from vidpipe.settings import Settings
 from vidpipe.sources.containers import VIDEO_SUFFIXES
 from vidpipe.sources.fetchers.registry import Fetchers, kind_of, schemes
 from vidpipe.sources.fetchers.s3 import S3Address
-from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES, read_list
-from vidpipe.sources.lists import ListEntry, ListProblem, first_few
+from vidpipe.sources.list_files import LIST_SUFFIXES, TABLE_SUFFIXES, read_list
+from vidpipe.sources.lists import Lines, ListEntry, ListProblem, first_few
 from vidpipe.sources.local_files import LocalMode, SkippedFiles, videos_below
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceKind
 from vidpipe.sources.source_data import Segment
@@ -114,17 +114,25 @@ class Gathered:
     problems: list[IngestOutcome] = field(default_factory=list)
     notes: list[IngestNote] = field(default_factory=list)
 
-    def put(self, found: Found) -> None:
-        """Append to the list for its type."""
-        if isinstance(found, IngestOutcome):
-            self.problems.append(found)
-        elif isinstance(found, IngestNote):
-            self.notes.append(found)
-        else:
-            self.requests.append(found)
+    @classmethod
+    def of(cls, everything: Iterable[Found]) -> Gathered:
+        """Collect what was found; a source that is found again counts once."""
+        gathered, requests = cls(), dict[str, SourceRequest]()
+        for found in everything:
+            if isinstance(found, IngestOutcome):
+                gathered.problems.append(found)
+            elif isinstance(found, IngestNote):
+                gathered.notes.append(found)
+            else:
+                requests.setdefault(found.id, found)
+        gathered.requests += requests.values()
+        return gathered
 
 
 Found = SourceRequest | IngestOutcome | IngestNote
+#: Returns the name and the rows of the list at the URL of a database; takes the settings and the most rows, too.
+ReadDatabase = Callable[[str, Settings, int | None], tuple[str, Lines]]
+DATABASE_SCHEMES = ("mongodb", "mongodb+srv")
 
 
 @dataclass(frozen=True)
@@ -140,6 +148,7 @@ class _GatherOptions:
         limit: Most entries of a folder, playlist or page.
         seen: Ids of the sources so far.
         may_be_empty: A folder without a video is not an error: one may be added later.
+        read_database: Reads a list from a database; None refuses its URL.
     """
 
     mode: LocalMode
@@ -150,6 +159,7 @@ class _GatherOptions:
     limit: int | None = None
     seen: set[str] = field(default_factory=set)
     may_be_empty: bool = False
+    read_database: ReadDatabase | None = None
 
 
 def gather(
@@ -160,6 +170,7 @@ def gather(
     settings: Settings | None = None,
     every: bool = False,
     limit: int | None = None,
+    read_database: ReadDatabase | None = None,
 ) -> Gathered:
     """Return the requests for `inputs`; a source that is given twice is requested once.
 
@@ -170,20 +181,13 @@ def gather(
         exclude: Folders below a given one that are skipped: the media store itself, if it is there.
         settings: Those in force; the defaults if None.
         every: Take all videos of a page, not only the best one.
-        limit: Most entries of a folder, playlist or page.
+        limit: Most entries of a folder, playlist or page, and most rows of a database.
+        read_database: Reads the list of a mongodb:// input; without it, and inside lists, such a URL is refused.
     """
     settings = settings or Settings(home=Path())
     excluded = frozenset(path.resolve() for path in exclude)
-    options = _GatherOptions(mode, excluded, Fetchers(settings), settings, every, limit)
-    gathered = Gathered()
-    for given in inputs:
-        for found in _expand(str(given), options):
-            if isinstance(found, SourceRequest):
-                if found.id in options.seen:
-                    continue
-                options.seen.add(found.id)
-            gathered.put(found)
-    return gathered
+    options = _GatherOptions(mode, excluded, Fetchers(settings), settings, every, limit, read_database=read_database)
+    return Gathered.of(found for given in inputs for found in _expand(str(given), options))
 
 
 def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None, quoted: bool = True) -> SourceRequest:
@@ -277,11 +281,15 @@ def _problem(given: str, error: VidpipeError) -> IngestOutcome:
 
 def _expand(given: str, options: _GatherOptions) -> Iterator[Found]:
     try:
+        if options.read_database and url_scheme(given) in DATABASE_SCHEMES:
+            name, lines = options.read_database(given.strip(), options.settings, options.limit)
+            yield from _listed(lines, Path(name), options)
+            return
         request = request_for(given, mode=options.mode)
         path = request.path
         if path is None or path.is_dir():
             yield from _videos(request, given, options)
-        elif path.suffix.lower() in CSV_SUFFIXES | LIST_SUFFIXES:
+        elif path.suffix.lower() in TABLE_SUFFIXES | LIST_SUFFIXES:
             lines = read_list(path, options.settings.lists)
             notes = lines.notes if lines.keys else (*lines.notes, f"{Path(given).name} contains no source.")
             yield from (IngestNote(readable(given), readable(sentence)) for sentence in notes)
@@ -289,9 +297,14 @@ def _expand(given: str, options: _GatherOptions) -> Iterator[Found]:
         else:
             yield request
     except VidpipeError as error:
-        yield _problem(given, error)
+        yield _problem(_shown(given), error)
     except Exception as unexpected:
-        yield _problem(given, _unexpected(given, unexpected, _displayed(given)))
+        yield _problem(_shown(given), _unexpected(given, unexpected, _shown(given)))
+
+
+def _shown(given: str) -> str:
+    """Return an input for messages; of a database only the scheme, since the rest may be secret."""
+    return f"{url_scheme(given)}://…" if url_scheme(given) in DATABASE_SCHEMES else _displayed(given)
 
 
 def _unexpected(given: str, error: Exception, shown: str) -> VidpipeError:
@@ -315,16 +328,13 @@ def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, options: _Ga
                 if isinstance(one, SourceRequest):
                     # the title of a folder is not that of its videos
                     title = entry.title if one == request else one.title
+                    if entry.segments and one != request:
+                        raise VidpipeError("start and end are those of a video, and this is a folder.")
                     if one == request and one.id in options.seen:
                         repeated.append(str(entry.line))
-                    yield replace(
-                        one,
-                        title=title,
-                        labels=entry.labels,
-                        priority=entry.priority,
-                        licence=entry.licence,
-                        segments=(entry.segment,) if entry.segment else (),
-                    )
+                    options.seen.add(one.id)
+                    said = {name: getattr(entry, name) for name in ("labels", "priority", "licence", "segments")}
+                    yield replace(one, title=title, **said)
                 else:
                     yield one
         except VidpipeError as error:
@@ -406,11 +416,11 @@ def local_path(text: str) -> bool:
     return url_scheme(text) in ("", "file")
 
 
-def local_requests(entries: Iterable[ListEntry], watched: Path, exclude: Collection[Path]) -> Iterator[Found]:
-    """Yield what the local files and folders in the list `watched` contain now. An empty folder is not an error."""
+def local_requests(entries: Iterable[ListEntry], watched: Path, exclude: Collection[Path]) -> Gathered:
+    """Return what the local files and folders in the list `watched` contain now. An empty folder is not an error."""
     excluded = frozenset(path.resolve() for path in exclude)
     options = _GatherOptions("copy", excluded, None, Settings(home=Path()), may_be_empty=True)
-    return _listed(entries, watched, options)
+    return Gathered.of(_listed(entries, watched, options))
 
 
 def folder_requests(folder: SourceRequest, settings: Settings) -> Gathered:
@@ -421,7 +431,4 @@ def folder_requests(folder: SourceRequest, settings: Settings) -> Gathered:
     """
     limit = settings.download.max_entries
     options = _GatherOptions("copy", frozenset(), Fetchers(settings), settings, limit=limit, may_be_empty=True)
-    gathered = Gathered()
-    for found in _videos(folder, folder.given, options):
-        gathered.put(found)
-    return gathered
+    return Gathered.of(_videos(folder, folder.given, options))

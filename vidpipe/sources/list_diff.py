@@ -16,7 +16,7 @@ from vidpipe.safe_files import replace_file
 from vidpipe.settings.operation import Lists
 from vidpipe.sources.inputs import SourceRequest, local_path, request_for
 from vidpipe.sources.list_files import list_lines
-from vidpipe.sources.lists import Lines, ListEntry, ListProblem
+from vidpipe.sources.lists import Lines, ListEntry, ListProblem, key_of
 from vidpipe.sources.records import ListedSource
 
 _KEY_BYTES = _ID_BYTES = 16
@@ -104,7 +104,12 @@ class ListCacheFiles:
 
 
 def parse_list(path: Path, data: bytes, columns: Lists) -> Lines:
-    """Return the lines of a list's contents; none if it is empty, even of a table. Raises VidpipeError."""
+    """Return the lines of a list's contents; none if it is empty, even of a table. Raises VidpipeError.
+
+    A watched folder is a list with one line: itself.
+    """
+    if path.is_dir():
+        return Lines([key_of(str(path))], lambda _: ListEntry(1, str(path)))
     return list_lines(path, data, columns) if data.strip() else Lines((), ().__getitem__)
 
 
@@ -195,7 +200,6 @@ class ListDiff:
 
 
 def listed_source(request: SourceRequest, options: ListEntry | SourceRequest, *, edited: bool) -> ListedSource:
-    """Return the listed source of a request, with the title, labels and priority of its list entry."""
-    return ListedSource(
-        **request.identity, title=options.title, labels=options.labels, priority=options.priority, edited=edited
-    )
+    """Return the listed source of a request, with what its list entry says of the video."""
+    said = {name: getattr(options, name) for name in ("title", "labels", "priority", "licence", "segments")}
+    return ListedSource(**request.identity, **said, edited=edited)

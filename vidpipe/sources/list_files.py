@@ -13,20 +13,13 @@ from vidpipe.errors import VidpipeError, readable
 from vidpipe.safe_files import read_regular
 from vidpipe.settings.operation import Lists, column_name
 from vidpipe.sources.containers import VIDEO_SUFFIXES
-from vidpipe.sources.lists import (
-    ColumnMeaning,
-    Lines,
-    ListProblem,
-    ListRow,
-    entry,
-    first_few,
-    key_of,
-    physical_lines,
-    text_lines,
-)
-from vidpipe.sources.urls import has_bytes, redacted_url, windows_1252
+from vidpipe.sources.lists import ColumnMeaning, Lines, ListProblem, ListRow, physical_lines, table_lines, text_lines
+from vidpipe.sources.tables import column_meanings, json_records, parquet_records, record_lines, row_entry
+from vidpipe.sources.urls import has_bytes, windows_1252
 
 CSV_SUFFIXES = frozenset({".csv", ".tsv"})
+PARQUET_SUFFIX = ".parquet"
+TABLE_SUFFIXES = CSV_SUFFIXES | {".jsonl", ".ndjson", PARQUET_SUFFIX}
 LIST_SUFFIXES = frozenset({".txt", ".list", ".urls", ".lst"})
 #: The mark of UTF-32 begins like that of UTF-16.
 _MARKS = (
@@ -41,7 +34,6 @@ _LONGEST_LINE = 1 << 20
 #: Each one costs reading up to csv.field_size_limit() characters twice.
 _MOST_OPEN_QUOTES = 100
 _DOUBLED = 'write a quote inside quotes as ""'
-_LABEL_ENDS = "[]'\" "
 #: Lines below a first row without a URL column that are searched for a header, for the error message.
 _MOST_ABOVE_HEADER = 20
 
@@ -68,11 +60,15 @@ def read_list(path: Path, columns: Lists) -> Lines:
 
 def list_lines(path: Path, data: bytes, columns: Lists) -> Lines:
     """Return the lines of a list's contents, a table or text by its suffix. Raises like `read_list`."""
-    name = readable(path.name)
+    name, suffix = readable(path.name), path.suffix.lower()
+    if suffix == PARQUET_SUFFIX:
+        return record_lines(parquet_records(data, name, columns), name, columns)
     text = decoded(data, name)
     notes = encoding_notes(text, name)
-    if path.suffix.lower() in CSV_SUFFIXES:
+    if suffix in CSV_SUFFIXES:
         return csv_lines(text, name, columns, notes)
+    if suffix in TABLE_SUFFIXES:
+        return record_lines(json_records(text), name, columns, notes)
     return text_lines(text, notes)
 
 
@@ -118,34 +114,27 @@ class _Header:
     Attributes:
         separator: Between cells.
         names: Of the columns, as written.
+        meanings: Of the columns.
         width: Number of columns up to the last one with a name.
-        url: Position of the column, from 0; as the others, None if there is none.
-        labels: Positions of the columns.
+        url: Position of the column of URLs, from 0; None if there is none.
     """
 
     separator: str
     names: Sequence[str]
+    meanings: Sequence[ColumnMeaning]
     width: int
     url: int | None
-    title: int | None
-    priority: int | None
-    labels: Sequence[int]
 
     @classmethod
     def of(cls, separator: str, cells: Sequence[str], columns: Lists) -> _Header:
         names = [windows_1252(cell).strip() for cell in cells]
-        known = list(map(column_name, names))
-        url, title, priority = (
-            next((known.index(name) for name in wanted if name in known), None)
-            for wanted in (columns.url_columns, columns.title_columns, columns.priority_columns)
-        )
-        labels = [place for place, name in enumerate(known) if name in columns.label_columns]
+        meanings = column_meanings(tuple(names), columns)
         width = max((place for place, name in enumerate(names, start=1) if name), default=0)
-        return cls(separator, names, width, url, title, priority, labels)
+        return cls(separator, names, meanings, width, meanings.index("url") if "url" in meanings else None)
 
 
 def csv_lines(text: str, name: str, columns: Lists, notes: tuple[str, ...] = ()) -> Lines:
-    """Return the rows of a table: a column of URLs, and title, labels and priority if present.
+    """Return the rows of a table: a column of URLs, and title, labels, priority, licence, start and end if present.
 
     Cells are separated by commas, semicolons, tabs or |; several labels in a cell by `|`, `;` or `,`.
 
@@ -155,22 +144,13 @@ def csv_lines(text: str, name: str, columns: Lists, notes: tuple[str, ...] = ())
     lines = _PHYSICAL_LINE.findall(text)
     header, records = _header(lines, name, columns)
     rows = [row for record in records if (row := _row(record, header)) is not None]
-    used: dict[int | None, ColumnMeaning] = {header.url: "url", header.title: "title", header.priority: "priority"}
-    used |= dict.fromkeys(header.labels, "labels")
-    meanings = {name: used.get(place, "ignored") for place, name in enumerate(header.names) if name}
-    if ignored := [name for name, meaning in meanings.items() if meaning == "ignored"]:
-        shown = first_few([redacted_url(name)[:60] for name in ignored])
-        notes += (f"{name}: ignored columns: {shown}.",)
-    return Lines([key_of(repr(_content(row))) for row in rows], rows.__getitem__, notes, meanings)
+    meanings = {name: meaning for name, meaning in zip(header.names, header.meanings, strict=True) if name}
+    return table_lines(rows, meanings, name, notes)
 
 
 def is_table(text: str, columns: Lists) -> bool:
     """Return whether a list without a suffix is a table: one of its first lines names a column of URLs."""
     return any(_names_url(line, _SEPARATORS, columns) for line in physical_lines(text)[:_MOST_ABOVE_HEADER])
-
-
-def _content(row: ListRow) -> object:
-    return row.sentence if isinstance(row, ListProblem) else (row.text, row.title, row.labels, row.priority)
 
 
 def _header(lines: Sequence[str], name: str, columns: Lists) -> tuple[_Header, Iterator[_Cells | ListProblem]]:
@@ -320,26 +300,13 @@ def _row(record: _Cells | ListProblem, header: _Header) -> ListRow | None:
     if len(fields) != header.width:
         hint = f" (quote values that contain {header.separator!r})" if len(fields) > header.width else ""
         return ListProblem(line, f"the row has {_counted(len(fields), 'field')} instead of {header.width}{hint}")
-    assert header.url is not None  # noqa: S101  (_check)
-    if not fields[header.url]:
-        return ListProblem(line, f"the column {header.names[header.url]} is empty")
-    return entry(
-        line,
-        fields[header.url],
-        title=fields[header.title] if header.title is not None else "",
-        labels=[label for place in header.labels for label in _labels(fields[place])],
-        priority=fields[header.priority] if header.priority is not None else "",
-    )
+    if not fields[header.url or 0]:
+        return ListProblem(line, f"the column {header.names[header.url or 0]} is empty")
+    return row_entry(line, zip(header.meanings, fields, strict=False))
 
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _labels(cell: str) -> list[str]:
-    """Return the labels of a cell, which may also be a list of Python or JSON: ['cats', 'dogs']."""
-    labels = re.split("[|;,]", cell)
-    return [label.strip(_LABEL_ENDS) for label in labels] if cell[:1] == "[" and cell[-1:] == "]" else labels
 
 
 def _rejoined(fields: list[str], header: _Header) -> list[str] | None:

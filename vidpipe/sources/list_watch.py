@@ -11,11 +11,10 @@ import logging
 import os
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,10 +22,11 @@ from vidpipe.errors import VidpipeError
 from vidpipe.redaction import redact
 from vidpipe.safe_files import check_regular, open_regular
 from vidpipe.settings import Settings
+from vidpipe.sources.folder_changes import FolderChanges
 from vidpipe.sources.inputs import local_requests
 from vidpipe.sources.list_diff import LOCAL, LineCache, ListCacheFiles, ListDiff, listed_source, parse_list
 from vidpipe.sources.lists import ListEntry, ListProblem
-from vidpipe.sources.records import IngestNote, IngestOutcome, ListedSource, ListedSourceStore
+from vidpipe.sources.records import ListedSource, ListedSourceStore
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +85,10 @@ def file_state(path: Path, before: FileState | None) -> FileState:
     The last change of the inode counts as well: programs that copy files set back the other time.
 
     Raises:
-        OSError: It cannot be read, or is not a regular file.
+        OSError: It cannot be read, or is neither a folder nor a regular file.
     """
+    if path.is_dir():
+        return FileState(signature=(path.stat().st_ino, 0, 0), since=0.0)
     stat = check_regular(path)
     signature = _signature(stat)
     now = time.time()
@@ -121,8 +123,7 @@ def _signature(stat: os.stat_result) -> Signature:
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-@dataclass
-class WatchedFiles:
+class WatchedFiles(BaseModel):
     """The files and folders of this machine that a list names. They change while the list does not.
 
     Attributes:
@@ -132,20 +133,10 @@ class WatchedFiles:
         wait_to: No check before this time, in seconds since the epoch.
     """
 
-    entries: list[ListEntry] = field(default_factory=list)
-    files: dict[str, LocalFileState] = field(default_factory=dict)
-    problems: list[tuple[str, str]] = field(default_factory=list)
+    entries: list[ListEntry] = []
+    files: dict[str, LocalFileState] = {}
+    problems: list[tuple[str, str]] = []
     wait_to: float = 0.0
-
-    @classmethod
-    def from_json(cls, state: Mapping[str, Any]) -> WatchedFiles:
-        """Restore it from its fields in JSON."""
-        return cls(
-            [ListEntry(**{**entry, "labels": tuple(entry["labels"])}) for entry in state.get("entries", ())],
-            {source: (size, modified, options) for source, (size, modified, options) in state.get("files", {}).items()},
-            [(where, message) for where, message in state.get("problems", ())],
-            state.get("wait_to", 0.0),
-        )
 
 
 @dataclass
@@ -158,6 +149,7 @@ class WatchedFilesDiff:
         removed: Ids of files that no longer exist or are no longer named.
         problems: (where, message).
         files: As in `WatchedFiles`, now.
+        unfinished: Something is left for the next check, for instance a file that is being written.
     """
 
     sources: list[ListedSource] = field(default_factory=list)
@@ -165,6 +157,7 @@ class WatchedFilesDiff:
     removed: list[str] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     files: dict[str, LocalFileState] = field(default_factory=dict)
+    unfinished: bool = False
 
 
 def diff_watched_files(
@@ -179,21 +172,18 @@ def diff_watched_files(
     Args:
         entries: The local lines of the list.
         before: The known files.
-        watched: The list.
+        watched: The list, or a watched folder, out of which no link is followed.
         exclude: Folders that are skipped: the media store itself.
         rest_s: A file that changed within this many seconds is left for the next check.
     """
     diff = WatchedFilesDiff()
     now = time.time()
-    for found in local_requests(entries, watched, exclude):
-        if isinstance(found, IngestNote):
-            continue  # what a folder skips is reported when it is added by hand
-        if isinstance(found, IngestOutcome):
-            if len(diff.problems) < _MOST_PROBLEMS:
-                diff.problems.append((redact(found.input), found.error or ""))
-            continue
+    gathered = local_requests(entries, watched, exclude)
+    root = watched.resolve() if watched.is_dir() else None
+    diff.problems = [(redact(one.input), one.error or "") for one in gathered.problems[:_MOST_PROBLEMS]]
+    for found in gathered.requests:
         source = found.id
-        if source in diff.files or found.path is None:
+        if found.path is None or (root is not None and not found.path.is_relative_to(root)):
             continue
         known = before.get(source)
         try:
@@ -201,12 +191,15 @@ def diff_watched_files(
         except OSError:
             continue
         if abs(now - max(stat.st_mtime, stat.st_ctime)) < rest_s:
+            diff.unfinished = True
             if known is not None:
                 diff.files[source] = known
             continue
         if known is None and len(diff.sources) >= _MOST_NEW:
+            diff.unfinished = True
             continue
-        state = (stat.st_size, stat.st_mtime_ns, repr((found.title, found.labels, found.priority)))
+        said = (found.title, found.labels, found.priority, *filter(None, (found.licence, found.segments)))
+        state = (stat.st_size, stat.st_mtime_ns, repr(said))
         diff.files[source] = state
         if known is None or known[2] != state[2]:
             diff.sources.append(listed_source(found, found, edited=known is not None))
@@ -250,6 +243,7 @@ class ListWatch:
         sources: Records which list names which source.
         process: Identifies this process; in each new one, the caches are verified.
         timing: How long files must be unchanged.
+        folders: Notice changes in the watched folders; kept from check to check.
         messages: About what was found; empty if nothing is new.
     """
 
@@ -257,6 +251,7 @@ class ListWatch:
     sources: ListedSourceStore
     process: str
     timing: WatchTiming = DEFAULT_TIMING
+    folders: dict[str, FolderChanges] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -283,6 +278,8 @@ class ListWatch:
         for name in last.lists.keys() - set(names):
             self.sources.forget(name)
             self._caches.forget(name)
+        for name in self.folders.keys() - set(names):
+            self.folders.pop(name).stopped.set()
         states = {name: last.lists.get(name, ListState()) for name in names}
         for name, state in states.items():
             if last.process != self.process:
@@ -296,14 +293,19 @@ class ListWatch:
         try:
             before, state.seen = state.seen, None
             state.seen = file_state(path, before)
-            if state.seen.signature != state.read or time.time() - state.checked_at > _VERIFY_EVERY_S:
-                data = read_complete(path, state.seen, self.timing)
+            is_new = state.seen.signature != state.read or time.time() - state.checked_at > _VERIFY_EVERY_S
+            if is_new:
+                if name in self.folders:
+                    self.folders.pop(name).stopped.set()
+                data = self._watch(name, path) if path.is_dir() else read_complete(path, state.seen, self.timing)
                 if data is None:
                     self.messages.append(f"{name} is being written; waiting until it is complete.")
                 elif not self._read(name, path, data, state.seen.signature, state):
                     self.messages.append(f"{name} is long; the next check continues it.")
-            if state.local:
-                self._check_local(name, path)
+            changes = self.folders.get(name)
+            count = changes.count if changes else 0
+            if state.local and (changes is None or changes.is_due) and self._check_local(name, path) and changes:
+                changes.listed = count
         except FileNotFoundError:
             problem = f"{name}: no such file; its sources are kept."
         except OSError as error:
@@ -316,11 +318,19 @@ class ListWatch:
             self.sources.report(name, file_problems=[[name, problem]] if problem else [])
             state.problem = problem
 
+    def _watch(self, name: str, folder: Path) -> bytes:
+        """Watch a folder, which has no contents as a list."""
+        own = (self.settings.media_directory, self.settings.derived_directory)
+        if any(folder.resolve().is_relative_to(one.resolve()) for one in own):
+            raise VidpipeError(f"{name} is where vidpipe stores its own files, so it is not watched.")
+        self.folders[name] = FolderChanges(folder)
+        return b""
+
     def _read(self, name: str, path: Path, data: bytes, signature: Signature, state: ListState) -> bool:
         """Record the contents; return False if time ran out before their end."""
         lines = parse_list(path, data, self.settings.lists)
         cache = self._caches.load(name)
-        local = WatchedFiles.from_json(self._caches.load_local(name))
+        local = WatchedFiles.model_validate(self._caches.load_local(name))
         stored: set[str] | None = None
         if not cache.complete or time.time() - state.checked_at > _VERIFY_EVERY_S:
             stored = set(self.sources.ids(name))
@@ -342,7 +352,7 @@ class ListWatch:
         local.entries, local.wait_to = diff.local, 0.0
         state.local = bool(local.entries or local.files or local.problems)
         if state.local:
-            self._caches.save_local(name, asdict(local))
+            self._caches.save_local(name, local.model_dump())
         problems = _line_problems(name, diff.problems)
         self.sources.report(name, read_at=datetime.now(UTC), lines=len(lines.keys), line_problems=problems)
         state.read, state.checked_at = signature, time.time()
@@ -360,10 +370,11 @@ class ListWatch:
                 return False, new
         return True, new
 
-    def _check_local(self, name: str, path: Path) -> None:
-        before = WatchedFiles.from_json(self._caches.load_local(name))
+    def _check_local(self, name: str, path: Path) -> bool:
+        """Record the local files; return whether nothing is left for the next check."""
+        before = WatchedFiles.model_validate(self._caches.load_local(name))
         if time.time() < before.wait_to:
-            return
+            return False
         start = time.monotonic()
         own = (self.settings.media_directory, self.settings.derived_directory)
         diff = diff_watched_files(before.entries, before.files, path, own, self.timing.video_rest_s)
@@ -373,9 +384,10 @@ class ListWatch:
         self.sources.drop(name, diff.removed)
         if diff.problems != before.problems:
             self.sources.report(name, local_problems=[list(problem) for problem in diff.problems])
-        after = WatchedFiles(before.entries, diff.files, diff.problems, time.time() + pause_s)
-        self._caches.save_local(name, asdict(after))
+        after = {"files": diff.files, "problems": diff.problems, "wait_to": time.time() + pause_s}
+        self._caches.save_local(name, before.model_dump() | after)
         self._count(name, {"new": new, "changed": len(diff.changed), "removed": len(diff.removed)})
+        return not diff.unfinished
 
     def _count(self, name: str, counts: dict[str, int]) -> None:
         if any(counts.values()):

@@ -3,13 +3,13 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Literal
 from urllib.parse import quote
 
 from vidpipe.sources.source_data import Segment
-from vidpipe.sources.urls import JOINERS, bare, has_bytes, windows_1252
+from vidpipe.sources.urls import JOINERS, bare, has_bytes, redacted_url, windows_1252
 
 #: What a line can set besides the URL.
 OPTIONS = ("priority", "labels", "title")
@@ -28,6 +28,9 @@ _OTHER_SCRIPT = re.compile("[\udc80-\udc84\udc86-\udc90\udc98-\udc9f\udca1-\udca
 _PRIORITY = re.compile(r"[+-]?\d{1,9}(?:[.,]0+)?")
 _LONGEST_LINE = 8192
 _LONGEST_TITLE = 500
+_TIME = re.compile(r"(?:(?:(\d{1,4}):(?=[0-5]\d:))?(\d{1,2}):(?=[0-5]\d(?!\d)))?(\d{1,9}(?:[.,]\d{1,99})?)", re.ASCII)
+#: With these, the most segments of a source fit into its document.
+MOST_SEGMENTS = 10_000
 _KEY_BYTES = 16
 _MOST_NAMED = 20
 
@@ -44,7 +47,7 @@ class ListEntry:
         labels: Labels of the video.
         priority: Higher ones are fetched and processed first.
         licence: Licence of the video.
-        segment: The part of the video that the line describes; its labels are then in the segment.
+        segments: The parts of the video that the line describes; its labels are then those of its part.
     """
 
     line: int
@@ -53,7 +56,7 @@ class ListEntry:
     labels: tuple[str, ...] = ()
     priority: int | None = None
     licence: str | None = None
-    segment: Segment | None = None
+    segments: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class ListProblem:
 
 
 ListRow = ListEntry | ListProblem
-ColumnMeaning = Literal["url", "title", "labels", "priority", "ignored"]
+ColumnMeaning = Literal["url", "title", "labels", "priority", "licence", "start", "end", "ignored"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Lines:
         keys: A digest of each line, in order; equal lines have equal ones.
         row: Parses the line at a position of `keys`.
         notes: Messages about the list as a whole: ignored columns, another encoding.
-        columns: Column of a table -> url, title, labels, priority or ignored.
+        columns: Column of a table -> what it means.
     """
 
     keys: Sequence[bytes]
@@ -108,6 +111,40 @@ def text_lines(text: str, notes: tuple[str, ...] = ()) -> Lines:
             lines.append(line)
             keys.append(key_of(_filled(line) if with_variables else line))
     return Lines(keys, lambda position: _text_row(numbers[position], lines[position]), notes)
+
+
+def table_lines(
+    rows: Sequence[ListRow], meanings: Mapping[str, ColumnMeaning], name: str, notes: tuple[str, ...] = ()
+) -> Lines:
+    """Return the rows of the table `name` as the lines of a list, with a note about its ignored columns."""
+    if ignored := [column for column, meaning in meanings.items() if meaning == "ignored"]:
+        shown = first_few([redacted_url(column)[:60] for column in ignored])
+        notes += (f"{name}: ignored columns: {shown}.",)
+    joined = list(_joined(rows))
+    return Lines([key_of(repr(_content(row))) for row in joined], joined.__getitem__, notes, meanings)
+
+
+def _joined(rows: Sequence[ListRow]) -> Iterator[ListRow]:
+    """Yield the rows; those about parts of a video become one, with the row of the video itself if there is one."""
+    segments: dict[str, list[Segment]] = {}
+    for row in rows:
+        if isinstance(row, ListEntry) and row.segments:
+            segments.setdefault(row.text, []).extend(row.segments)
+    whole = {row.text for row in rows if isinstance(row, ListEntry) and not row.segments}
+    for row in rows:
+        if isinstance(row, ListProblem) or not (row.segments or row.text in segments):
+            yield row
+        elif row.text in segments and not (row.segments and row.text in whole):
+            found = segments.pop(row.text)
+            yield replace(row, segments=tuple(found[:MOST_SEGMENTS]))
+            if len(found) > MOST_SEGMENTS:
+                yield ListProblem(row.line, f"the video has more than {MOST_SEGMENTS} parts; the others are ignored")
+
+
+def _content(row: ListRow) -> object:
+    if isinstance(row, ListProblem):
+        return row.sentence
+    return (row.text, row.title, row.labels, row.priority, *filter(None, (row.licence, row.segments)))
 
 
 def physical_lines(text: str) -> list[str]:
@@ -148,33 +185,65 @@ def _text_row(number: int, text: str) -> ListRow:
     odd = _LIKE_OPTION.search(text)
     if odd is not None:
         return ListProblem(number, f'the value of {odd["name"].lower()} must be quoted: {odd["name"].lower()}="…"')
-    labels = re.split("[|;,]", given.get("labels", ""))
-    return entry(number, text, title=given.get("title", ""), labels=labels, priority=given.get("priority", ""))
+    return entry(number, text, labels=re.split("[|;,]", given.pop("labels", "")), **given)
 
 
-def entry(number: int, text: str, *, title: str, labels: Sequence[str], priority: str) -> ListRow:
-    """Return the entry of a URL or path and its options, with environment variables filled in."""
+def entry(number: int, text: str, *, labels: Sequence[str], **said: str) -> ListRow:
+    """Return the entry of a URL or path and its options, with environment variables filled in.
+
+    Args:
+        number: Of the line.
+        text: The URL or path.
+        labels: Of the video or, with a start or an end, of that part of it.
+        said: title, priority, licence, start and end; empty ones are not given.
+    """
+    given = dict.fromkeys(("title", "priority", "licence", "start", "end"), "") | said
     text = bare(text)
     if has_bytes(text) and "://" in text and (without := bare(windows_1252(text))).isascii():
         text = without  # quotes and spaces of Windows-1252 surrounded it
     if not text:
         return ListProblem(number, "the URL is missing")
-    if priority and not _PRIORITY.fullmatch(priority):
+    if given["priority"] and not _PRIORITY.fullmatch(given["priority"]):
         return ListProblem(number, "the priority is not an integer")
     missing = [name for name in _VARIABLE.findall(text) if name not in os.environ]
     if missing:
         return ListProblem(number, f"the environment variable {missing[0]} is not set")
-    for text_option in (title, *labels):
+    for text_option in (given["title"], given["licence"], *labels):
         garbled = "\N{REPLACEMENT CHARACTER}" in windows_1252(text_option)
         if has_bytes(text_option) and (garbled or _OTHER_SCRIPT.search(text_option)):
             return ListProblem(number, "a title or label is neither UTF-8 nor Windows-1252; save the list as UTF-8")
+    named = tuple(dict.fromkeys(filter(None, map(_printable, labels))))
+    try:
+        segments = (_segment(given["start"], given["end"], named),) if given["start"] or given["end"] else ()
+    except ValueError as error:
+        return ListProblem(number, str(error))
     return ListEntry(
         number,
         _VARIABLE.sub(_value, text),
-        title=_printable(title)[:_LONGEST_TITLE] or None,
-        labels=tuple(dict.fromkeys(filter(None, map(_printable, labels)))),
-        priority=int(priority.replace(",", ".").partition(".")[0]) if priority else None,
+        title=_printable(given["title"])[:_LONGEST_TITLE] or None,
+        labels=() if segments else named,
+        priority=int(re.split("[.,]", given["priority"])[0]) if given["priority"] else None,
+        licence=_printable(given["licence"])[:_LONGEST_TITLE] or None,
+        segments=segments,
     )
+
+
+def _segment(start: str, end: str, labels: tuple[str, ...]) -> Segment:
+    """Return the labelled part from `start` to `end`. Raises ValueError that says what is wrong."""
+    start_s, end_s = _seconds(start or "0"), _seconds(end) if end else None
+    if end_s is not None and end_s <= start_s:
+        raise ValueError("the end is not after the start")
+    if len(labels) > 20 or sum(map(len, labels)) > 250:
+        raise ValueError("a part has at most 20 labels, of 250 characters together")
+    return Segment(start_s=start_s, end_s=end_s, labels=labels)
+
+
+def _seconds(time: str) -> float:
+    found = _TIME.fullmatch(time)
+    if found is None:
+        raise ValueError("the start or end is not a time; write seconds (12.5) or h:mm:ss (0:01:30)")
+    hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in found.groups())
+    return round((hours * 60 + minutes) * 60 + seconds, 6)
 
 
 def _value(variable: re.Match[str]) -> str:

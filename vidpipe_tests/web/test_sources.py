@@ -13,6 +13,7 @@ from vidpipe.library.library import Library
 from vidpipe.settings import Settings
 from vidpipe.sources.records import SourceRecord
 from vidpipe.stages.registry import build_graph
+from vidpipe.web.api.sources import SourcesBody
 from vidpipe.web.app import create_app
 from vidpipe.web.home import WebHome
 
@@ -72,6 +73,20 @@ def test_a_table_is_shown_as_it_is_understood(client: TestClient) -> None:
     )  # fmt: skip
     assert empty["error"] == "the column Link is empty"
     assert (long["line"], long["error"].partition(" instead")[0]) == (4, "the row has 5 fields")
+
+
+def test_parts_of_a_video_are_one_row_that_can_be_added(client: TestClient) -> None:
+    table = "url,label,start,end,license\nhttps://v.example/a.mp4,run,0:00:01,2,CC0\nhttps://v.example/a.mp4,jump,3,,\n"
+    shown = preview(client, table, "list.csv").json()
+    meanings = {"url": "url", "label": "labels", "start": "start", "end": "end", "license": "licence"}
+    assert shown["columns"] == meanings
+    (row,) = shown["rows"]
+    assert (row["labels"], row["licence"], row["error"]) == ([], "CC0", "")
+    assert [(part["start_s"], part["end_s"], part["labels"]) for part in row["segments"]] == [
+        (1.0, 2.0, ["run"]), (3.0, None, ["jump"]),
+    ]  # fmt: skip
+    parsed = SourcesBody.model_validate({"inputs": [row]}).inputs[0]
+    assert [part.labels for part in parsed.segments] == [("run",), ("jump",)]
 
 
 @pytest.mark.parametrize(

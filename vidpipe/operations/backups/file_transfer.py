@@ -31,7 +31,7 @@ from vidpipe.redaction import redact
 from vidpipe.safe_files import text_path
 from vidpipe.settings import Settings, init_home
 from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME, keep_old
-from vidpipe.sources.list_files import CSV_SUFFIXES
+from vidpipe.sources.list_files import LIST_SUFFIXES, PARQUET_SUFFIX
 from vidpipe.sources.urls import redacted_url
 
 MEDIA_LIST = "media.jsonl.gz"
@@ -279,8 +279,8 @@ def save_home_files(settings: Settings, config: Path | None, folder: Path) -> tu
     for number, path in enumerate((*rules, *lists)):
         name = text_path(settings.relative(path))
         inside = name.relative_to(settings.home) if name.is_relative_to(settings.home) else name
-        if inside.is_absolute() or ".." in inside.parts:
-            notes.append(f"{readable(str(name))} is outside the home and not in the backup.")
+        if inside.is_absolute() or ".." in inside.parts or inside.suffix.lower() == PARQUET_SUFFIX:
+            notes.append(f"{readable(str(name))} is outside the home, or Parquet, and not in the backup.")
             continue
         content, left_out = _without_secrets(path) if number >= len(rules) else (path.read_bytes(), 0)
         digests[inside.as_posix()] = write_part(folder / FOLDER / inside, content)
@@ -305,7 +305,7 @@ def _rules(settings: Settings) -> Iterator[Path]:
 
 
 def _without_secrets(path: Path) -> tuple[bytes, int]:
-    """A watched list whose lines with a plain secret became comments (in CSV: were removed), and their number."""
+    """A watched list whose lines with a plain secret became comments (in tables: were removed), and their number."""
     data = path.read_bytes()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         data = data.decode("utf-16", "replace").encode()
@@ -318,7 +318,7 @@ def _without_secrets(path: Path) -> tuple[bytes, int]:
             kept.append(line)
             continue
         left_out += 1
-        if path.suffix.lower() not in CSV_SUFFIXES:
+        if path.suffix.lower() in LIST_SUFFIXES:
             comment = line.lstrip().startswith("#")
             kept.append(masked if comment else f"# left out of the backup, contains a secret: {masked}")
     return "".join(kept).encode("utf-8", "surrogateescape"), left_out

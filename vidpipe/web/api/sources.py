@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request
@@ -17,7 +17,7 @@ from vidpipe.settings import Settings
 from vidpipe.sources.fetchers.registry import schemes
 from vidpipe.sources.inputs import request_for, url_scheme
 from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES, csv_lines, decoded, encoding_notes, is_table
-from vidpipe.sources.lists import Lines, ListProblem, text_lines
+from vidpipe.sources.lists import ColumnMeaning, Lines, ListProblem, text_lines
 from vidpipe.sources.records import SourceRecord, SourceState
 from vidpipe.web.access import Reader, Writer
 from vidpipe.web.api.uploads import find_upload
@@ -73,13 +73,13 @@ class ListPreview(BaseModel):
     """How a list was understood.
 
     Attributes:
-        columns: Column of a table -> url, title, labels, priority or ignored.
+        columns: Column of a table -> what it means.
         total: Number of rows.
         errors: Number of rows that cannot be added.
         notes: Messages about the list as a whole.
     """
 
-    columns: dict[str, Literal["url", "title", "labels", "priority", "ignored"]]
+    columns: dict[str, ColumnMeaning]
     rows: list[ListedRow]
     total: int
     errors: int
@@ -175,6 +175,7 @@ def _rows(lines: Lines, policy: AddressPolicy) -> Iterator[ListedRow]:
             continue
         row = ListedRow.model_construct(line=one.line, url=readable(one.text), title=one.title or "")
         row.labels, row.priority = list(one.labels), one.priority
+        row.licence, row.segments = one.licence, list(one.segments)
         try:
             _check(one.text, policy)
         except VidpipeError as error:
