@@ -18,11 +18,6 @@ from vidpipe.operations.retention.video_removal import ForgottenVideo
 from vidpipe.settings import audit
 from vidpipe.sources.urls import stored_spellings
 
-_ELSEWHERE = {
-    "exports": "Removed from these exports", "exports to check": "Check these exports by hand",
-    "backups": "These backups contain them and are kept",
-}  # fmt: skip
-
 
 def forget(
     context: typer.Context,
@@ -139,4 +134,4 @@ def _show(found: list[ForgottenVideo], sources: list[str], *, dry_run: bool) -> 
         note(f"{counted(len(sources), 'source')}: nothing adds them again but `vidpipe add --include-forgotten`.")
     for what in ("exports", "exports to check", "backups"):
         if places := list(dict.fromkeys(place for one in found for place in one.elsewhere.get(what, ()))):
-            note(f"{_ELSEWHERE[what]}: {', '.join(places)}.")
+            note(f"{what.capitalize()} that contain them: {', '.join(places)}.")

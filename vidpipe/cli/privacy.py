@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -14,6 +13,9 @@ from vidpipe.library.exports import recorded
 from vidpipe.library.library import Library
 from vidpipe.library.schema import COLLECTIONS
 from vidpipe.operations.retention.video_removal import backup_folders
+
+_Row = tuple[str, str, int, int, datetime | None]
+_COLUMNS = ("what", "where", "count", "bytes", "since")
 
 
 def privacy(
@@ -35,45 +37,38 @@ def privacy(
         "LogsDays": settings.retention.logs_days, "RunsDays": settings.retention.runs_days,
     }  # fmt: skip
     if as_json:
-        print_json({"kept": kept, "facts": facts})
+        print_json({"kept": [dict(zip(_COLUMNS, row, strict=True)) for row in kept], "facts": facts})
         return
-    made = table("what", "where", ("count", {"justify": "right"}), ("size", {"justify": "right"}), "since")
-    for row in kept:
-        made.add_row(
-            row["what"], row["where"], str(row["count"]), size(row["bytes"]),
-            f"{row['since']:%Y-%m-%d}" if row["since"] else "",
-        )  # fmt: skip
+    made = table(*_COLUMNS)
+    for what, where, count, size_bytes, since in kept:
+        made.add_row(what, where, str(count), size(size_bytes), f"{since:%Y-%m-%d}" if since else "")
     out().print(made)
     for name, value in facts.items():
         note(f"{name}: {value}")
 
 
-def _row(what: str, where: str, count: int, size_bytes: int = 0, since: datetime | None = None) -> dict[str, Any]:
-    return {"what": what, "where": where, "count": count, "bytes": size_bytes, "since": since}
-
-
-def _rows(library: Library) -> Iterator[dict[str, Any]]:
-    """Yield what is kept: what, where, count, bytes, and since when (UTC; None: unknown)."""
-    settings, videos = library.settings, library.collections["videos"]
+def _rows(library: Library) -> Iterator[_Row]:
+    """Yield what is kept, where, how many, of how many bytes (0: unknown), and since when (UTC; None: unknown)."""
+    settings, collections = library.settings, library.collections
     by_store: dict[str, Any] = {"_id": {"$ifNull": ["$storage.media", "local"]}, "n": {"$sum": 1}}
     by_store |= {"bytes": {"$sum": "$ingest.size_bytes"}, "since": {"$min": "$added_at"}}
-    for row in videos.aggregate([{"$group": by_store}]):
-        yield _row("videos", row["_id"], row["n"], row["bytes"], row["since"])
+    for row in collections["videos"].aggregate([{"$group": by_store}]):
+        yield "videos", row["_id"], row["n"], row["bytes"], row["since"]
     for stage in library.graph:
-        yield _row(f"results: {stage.name}", "MongoDB", videos.count_documents({f"stages.{stage.name}.status": "ok"}))
+        done = collections["videos"].count_documents({f"stages.{stage.name}.status": "ok"})
+        yield f"results: {stage.name}", "MongoDB", done, 0, None
     for name in COLLECTIONS:
-        yield _row(f"documents: {name}", "MongoDB", library.collections[name].estimated_document_count())
-    yield _row("sources with URLs", "MongoDB", library.collections["sources"].count_documents({"url": {"$ne": ""}}))
-    for export in recorded(library.collections):
-        yield _row(f"export ({export['format']})", export["destination"], 1, 0, export["at"])
+        yield f"documents: {name}", "MongoDB", collections[name].estimated_document_count(), 0, None
+    yield "sources with URLs", "MongoDB", collections["sources"].count_documents({"url": {"$ne": ""}}), 0, None
+    for export in recorded(collections):
+        yield f"export ({export['format']})", export["destination"], 1, 0, export["at"]
     data = settings.data_directory
-    folders = {
-        "local files and cache": settings.media_directory, "frame packs and proxies": settings.derived_directory,
-        "uploads": settings.uploads_directory, "undo copies": data / "undo", "search index": settings.index_directory,
-        "log files": settings.resolve(settings.logging.log_file).parent, "Dagster's history": data / "dagster",
-    }  # fmt: skip
-    for what, folder in [*folders.items(), *(("backup", folder) for folder in backup_folders(settings))]:
-        stats = [path.lstat() for path in Path(folder).rglob("*") if path.is_file()]
-        oldest = min((stat.st_mtime for stat in stats), default=None)
-        since = datetime.fromtimestamp(oldest, UTC) if oldest else None
-        yield _row(what, str(folder), len(stats), sum(stat.st_size for stat in stats), since)
+    folders = [
+        ("local files and cache", settings.media_directory), ("frame packs and proxies", settings.derived_directory),
+        ("uploads", settings.uploads_directory), ("undo copies", data / "undo"), ("index", settings.index_directory),
+        ("log files", settings.resolve(settings.logging.log_file).parent), ("Dagster's history", data / "dagster"),
+    ]  # fmt: skip
+    for what, folder in [*folders, *(("backup", folder) for folder in backup_folders(settings))]:
+        stats = [path.lstat() for path in folder.rglob("*") if path.is_file()]
+        oldest = datetime.fromtimestamp(min(stat.st_mtime for stat in stats), UTC) if stats else None
+        yield what, str(folder), len(stats), sum(stat.st_size for stat in stats), oldest

@@ -34,6 +34,8 @@ from vidpipe.storage.stores import Stores
 RELATED = ("scenes", "answers", "lineage", "verdicts")
 #: Field of a video that is being forgotten: id of its copy, "" without one.
 FORGETTING = "forgetting"
+#: Fewer digits of a hash may mean any video.
+_MIN_DIGITS = 4
 _MASK = bytes(byte ^ 0xA5 for byte in range(256))
 
 
@@ -111,17 +113,14 @@ def _copy_of(library: Library, given: str) -> str:
     Raises:
         VidpipeError: There is none.
     """
-    begins, tombstones = (
-        {"_id": {"$gte": given.lower(), "$lte": f"{given.lower()}g"}},
-        library.collections["tombstones"],
-    )
-    ids: set[str] = {row.get("undo", "") for row in tombstones.find({"$or": [begins, {"undo": given}]})}
-    ids |= {row[FORGETTING] for row in library.collections["videos"].find({FORGETTING: {"$exists": True}, **begins})}
-    found = [copy for copy in ids if copy and sealed_path(library.settings, copy).exists()]
-    if len(found) != 1:
+    begins = {"_id": {"$gte": given.lower(), "$lte": f"{given.lower()}g"}}
+    found = library.collections["tombstones"].find_one({"$or": [begins, {"undo": given}]})
+    found = found or library.collections["videos"].find_one({**begins, FORGETTING: {"$exists": True}}) or {}
+    copy: str = found.get("undo") or found.get(FORGETTING) or ""
+    if not copy or len(given) < _MIN_DIGITS or not sealed_path(library.settings, copy).exists():
         hint = "Copies are kept for [Privacy] GraceDays; audit.jsonl names the hash and copy of each forgotten video."
-        raise VidpipeError(f"There is no copy of {given}, or {given} means several forgotten videos.", hint)
-    return found[0]
+        raise VidpipeError(f"There is no copy of {given}.", hint)
+    return copy
 
 
 def restore(library: Library, given: str, add_partition: Callable[[str], None]) -> str:
