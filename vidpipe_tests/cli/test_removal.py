@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -228,6 +227,7 @@ main()
 """
 
 
+@pytest.mark.soak
 def test_killed_at_any_point_the_same_again_completes_it(two: tuple[Command, str, str], tmp_path: Path) -> None:
     vidpipe, sha256, _ = two
     assert vidpipe("export", tmp_path / "before.jsonl").exit_code == 0
