@@ -124,8 +124,8 @@ def _show(found: list[ForgottenVideo], sources: list[str], *, dry_run: bool) -> 
         console.print(line, soft_wrap=True)
         if one.state == "busy":
             note("  A run is using this video: wait until it ends or stop it, then repeat the command.", "yellow")
-        if one.removed:
-            note(f"  {', '.join(f'{place}: {count}' for place, count in one.removed.items())}.")
+        if any(one.removed.values()):
+            note(f"  {', '.join(f'{place}: {count}' for place, count in one.removed.items() if count)}.")
         if one.kept:
             note(f"  {one.kept} was only referenced; the file is kept.")
         if one.undo:

@@ -18,7 +18,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.operations.retention import PruneReport, PruneTask, cutoff, prune
 from vidpipe.operations.retention.home_tasks import home_tasks
-from vidpipe.operations.retention.video_removal import ForgottenVideo, Removal, forget
+from vidpipe.operations.retention.video_removal import ForgottenVideo, forget
 from vidpipe.pipeline.event_reporting import EventReporter
 from vidpipe.pipeline.execution import StepSession, one_op_job, step_failure
 from vidpipe.pipeline.history_pruning import HistoryPruning
@@ -55,15 +55,9 @@ def clean_up(
 
 
 def forget_videos(
-    library: Library,
-    ids: Sequence[str],
-    dagster: dg.DagsterInstance,
-    *,
-    sources: Sequence[str] = (),
-    by: str = "",
-    reason: str = "",
-    dry_run: bool = False,
-) -> list[ForgottenVideo]:
+    library: Library, ids: Sequence[str], dagster: dg.DagsterInstance, *, sources: Sequence[str] = (), by: str = "",
+    reason: str = "", dry_run: bool = False,
+) -> list[ForgottenVideo]:  # fmt: skip
     """Remove videos and everything about them, and write the audit record; those of unfinished runs are kept.
 
     Args:
@@ -75,10 +69,11 @@ def forget_videos(
         reason: Why.
         dry_run: Remove nothing.
     """
-    clean_history = HistoryPruning(dagster, library.settings).delete_naming
-    facts, busy = {"by": by, "reason": reason}, videos_of_unfinished_runs(dagster)
-    how = Removal(partial(remove_video, dagster), clean_history, busy, facts)
-    found = forget(library, ids, how, sources=sources, dry_run=dry_run)
+    facts, clean_history = {"by": by, "reason": reason}, HistoryPruning(dagster, library.settings).delete_naming
+    found = forget(
+        library, ids, partial(remove_video, dagster), busy=videos_of_unfinished_runs(dagster),
+        clean_history=clean_history, sources=sources, dry_run=dry_run, **facts,
+    )  # fmt: skip
     if not dry_run:
         audit("forget", **facts, sources=list(sources), videos=[one.as_record() for one in found])
         if any(one.state == "forgotten" for one in found):

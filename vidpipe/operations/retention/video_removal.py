@@ -69,35 +69,23 @@ class ForgottenVideo:
         return {name: getattr(self, name) for name in ("video", "state", "sources", "freed_bytes", "undo", "removed")}
 
 
-@dataclass(frozen=True)
-class Removal:
-    """How videos are removed.
-
-    Attributes:
-        remove_partition: Removes a video's partition from Dagster.
-        clean_history: Deletes the runs of Dagster that name a video, unless its second argument is true (a dry run),
-            and returns their number.
-        busy: Videos of unfinished runs.
-        facts: Who removes them and why, for the tombstone.
-    """
-
-    remove_partition: Callable[[str], None] = lambda sha256: None
-    clean_history: Callable[[Traces, bool], int] = lambda traces, dry_run: 0
-    busy: Collection[str] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
 def forget(
-    library: Library, ids: Sequence[str], how: Removal, *, sources: Sequence[str] = (), dry_run: bool = False
-) -> list[ForgottenVideo]:
+    library: Library, ids: Sequence[str], remove_partition: Callable[[str], None], *, busy: Collection[str] = (),
+    clean_history: Callable[[Traces, bool], int] = lambda traces, dry_run: 0, sources: Sequence[str] = (),
+    dry_run: bool = False, **facts: str,
+) -> list[ForgottenVideo]:  # fmt: skip
     """Remove videos, each under its lease, and what names them elsewhere. Safe to interrupt and repeat.
 
     Args:
         library: The library.
         ids: The videos; those that are not in the library are skipped.
-        how: How.
+        remove_partition: Removes a video's partition from Dagster.
+        busy: Videos of unfinished runs.
+        clean_history: Deletes the runs of Dagster that name a video, unless its second argument is true (a dry run),
+            and returns their number.
         sources: Ids of sources that are forgotten, too, also if they never gave a video.
         dry_run: Remove nothing.
+        **facts: Who removes them and why, for the tombstone.
 
     Raises:
         StoreError: A store cannot be reached.
@@ -106,26 +94,27 @@ def forget(
     with library.leases() as leases:
         leases.free_dead()
         known = list(dict.fromkeys(filter(library.videos.get, ids)))
-        free = [sha256 for sha256 in known if sha256 not in how.busy]
+        free = [sha256 for sha256 in known if sha256 not in busy]
         rows: Iterable[Any] = videos.find({"_id": {"$in": free}, "lease": {"$exists": False}}, {"_id": 1})
         if not dry_run:
             rows = [row for chunk in chunked(free) for row in leases.take(chunk, {"_id": 1})]
         held = {row["_id"]: documents_of(library, row["_id"]) for row in rows}
         own = list(records.find({"_id": {"$in": list(sources)}}))
-        traces = Traces(
-            held, texts_of([*own, *(row for found in held.values() for some in found.values() for row in some)])
-        )
+        traces = Traces(held, texts_of([*own, *(found for one in held.values() for found in one.values())]))
         for sha256 in held if not dry_run else ():
             _begin(library, sha256)
-        runs = how.clean_history(traces, dry_run)
-        counts = {"Dagster runs": runs, "log files": overwrite_logs(library.settings, traces, dry_run)}
+        counts = {
+            "Dagster runs": clean_history(traces, dry_run),
+            "log files": overwrite_logs(library.settings, traces, dry_run),
+        }
         if not dry_run:
             overwrite_notes(library, traces)
         elsewhere = remove_from_exports(library, traces, dry_run)
-        removed = {sha256: _forget(library, sha256, how, counts, dry_run=dry_run) for sha256 in held}
-        backups = _backups(library.settings, held)
-        for sha256, one in removed.items():
-            removed[sha256] = replace(one, elsewhere={**elsewhere, "backups": backups.get(sha256, [])})
+        removed, backups = {}, _backups(library.settings, held)
+        for sha256 in held:
+            one = _forget(library, sha256, remove_partition, facts, dry_run=dry_run)
+            about = {**elsewhere, "backups": backups.get(sha256, [])}
+            removed[sha256] = replace(one, removed={**one.removed, **counts}, elsewhere=about)
         if not dry_run:
             records.update_many({"_id": {"$in": list(sources)}, "video": None}, FORGOTTEN_SOURCE)
         return [removed.get(one) or ForgottenVideo(one, _name(library.videos.get(one)), "busy") for one in known]
@@ -164,7 +153,9 @@ def _backups(settings: Settings, ids: Collection[str]) -> dict[str, list[str]]:
     return found
 
 
-def _forget(library: Library, sha256: str, how: Removal, counts: Mapping[str, int], *, dry_run: bool) -> ForgottenVideo:
+def _forget(
+    library: Library, sha256: str, remove_partition: Callable[[str], None], about: Mapping[str, str], *, dry_run: bool
+) -> ForgottenVideo:
     document: dict[str, Any] = library.videos.get(sha256) or {}
     facts, copy, collections = document.get("ingest", {}), document.get(FORGETTING, ""), library.collections
     given = [row["_id"] for row in collections["sources"].find({"video": sha256}, {"_id": 1})]
@@ -181,14 +172,13 @@ def _forget(library: Library, sha256: str, how: Removal, counts: Mapping[str, in
     if not dry_run:
         for name in RELATED:
             collections[name].delete_many({"video": sha256})
-        how.remove_partition(sha256)
+        remove_partition(sha256)
         collections["sources"].update_many({"video": sha256}, FORGOTTEN_SOURCE)
         collections["sources"].update_many({"earlier_videos": sha256}, {"$pull": {"earlier_videos": sha256}})
-        undo = {"undo": copy} if copy else {}
-        library.changes.add_tombstone(sha256, forgotten_at=datetime.now(UTC), **how.facts, **undo)
+        library.changes.add_tombstone(sha256, forgotten_at=datetime.now(UTC), undo=copy, **about)
         collections["videos"].delete_one({"_id": sha256})
     kept = str(facts["path"]) if facts.get("referenced") else None
-    removed = {place: count for place, count in {**removed, "packs": report.count, **counts}.items() if count}
+    removed["packs"] = report.count
     return ForgottenVideo(sha256, _name(document), "forgotten", len(given), freed, kept, copy, removed)
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from vidpipe.errors import VidpipeError
 from vidpipe.library.runs import Runs, status_of
 from vidpipe.models.questions import QuestionKind, Scope, new_question
-from vidpipe.operations.retention.video_removal import ForgottenVideo, Removal, forget
+from vidpipe.operations.retention.video_removal import ForgottenVideo, forget
 from vidpipe.runner.asking import answering_stages
 from vidpipe.runner.job_request import AskJob, ForgetJob, RunJob
 from vidpipe.runner.plan import Plan
@@ -170,7 +170,7 @@ def forget_videos(
         raise RequestError(413, f"{len(ids)} videos are selected; at most {MAX_VIDEOS} can be removed at once.")
     if body.dry_run:
         response.status_code = 200
-        return RemovalPlan(videos=forget(opened.library, ids, Removal(), dry_run=True))
+        return RemovalPlan(videos=forget(opened.library, ids, lambda _: None, dry_run=True))
     audit("forget requested", by=caller.name, videos=ids)
     return jobs.start(ForgetJob(videos=ids, by=caller.name, reason=body.reason), caller.name)
 

@@ -15,7 +15,7 @@ import pytest
 from vidpipe.library.library import Library
 from vidpipe.library.sources import ListedSources
 from vidpipe.operations.proxies import proxy_path
-from vidpipe.operations.retention.video_removal import ForgottenVideo, Removal, forget
+from vidpipe.operations.retention.video_removal import ForgottenVideo, forget
 from vidpipe.settings import Settings
 from vidpipe.sources.records import ListedSource
 from vidpipe_tests.library.sample_library import GRAPH, fill, sha256_of, url_of
@@ -57,17 +57,17 @@ def stored(library: Library, sha256: str) -> dict[str, int]:
 
 
 def forgotten(library: Library) -> ForgottenVideo:
-    (done,) = forget(library, [SHA256], Removal())
+    (done,) = forget(library, [SHA256], lambda _: None)
     return done
 
 
 def test_a_dry_run_says_what_goes_and_forgetting_leaves_nothing_of_it(library: Library) -> None:
     other, all_of_it = stored(library, sha256_of(OTHER)), stored(library, SHA256)
     assert all_of_it.keys() == {"scenes", "lineage", "sources", "videos", "media", "derived"}
-    (told,) = forget(library, [SHA256], Removal(), dry_run=True)
+    (told,) = forget(library, [SHA256], lambda _: None, dry_run=True)
     assert stored(library, SHA256) == all_of_it
     removed: list[str] = []
-    (done,) = forget(library, [SHA256], Removal(removed.append))
+    (done,) = forget(library, [SHA256], removed.append)
     assert (done.state, done.name, done.sources, done.freed_bytes) == ("forgotten", NAME, 1, 1075)
     assert replace(done, undo="") == told
     assert {"scenes", "lineage", "packs"} <= done.removed.keys()
@@ -90,7 +90,7 @@ def test_killed_half_way_the_same_again_completes_it(library: Library) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        forget(library, [SHA256], Removal(killed))
+        forget(library, [SHA256], killed)
     assert library.videos.resolve(NAME) == SHA256
     assert forgotten(library).state == "forgotten"
     assert stored(library, SHA256) == {}
@@ -103,7 +103,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from pymongo import monitoring
 from vidpipe.library.library import Library
-from vidpipe.operations.retention.video_removal import Removal, forget
+from vidpipe.operations.retention.video_removal import forget
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import MongoDB
 from vidpipe_tests.library.sample_library import GRAPH
@@ -120,7 +120,7 @@ class Listener(monitoring.CommandListener):
 monitoring.register(Listener())
 settings = Settings(home=Path(home), mongodb=MongoDB(uri=SecretStr(os.environ["URI"]), database_name=database))
 with Library.open(settings, GRAPH) as library:
-    forget(library, [sha256], Removal())
+    forget(library, [sha256], lambda _: None)
 """
 
 
@@ -153,9 +153,9 @@ def test_a_video_that_a_run_works_on_is_left_alone(library: Library) -> None:
     with library.leases() as run:
         run.take([SHA256], {"_id": 1})
         assert forgotten(library).state == "busy"
-        (told,) = forget(library, [SHA256], Removal(), dry_run=True)
+        (told,) = forget(library, [SHA256], lambda _: None, dry_run=True)
         assert told.state == "busy"
-    (waiting,) = forget(library, [SHA256], Removal(busy={SHA256}))
+    (waiting,) = forget(library, [SHA256], lambda _: None, busy={SHA256})
     assert waiting.state == "busy"
     assert stored(library, SHA256) == before
 
