@@ -48,7 +48,7 @@ COMMANDS = {
     "migrate": ("migrate:migrate", "Migrate the library to this version's schema."),
     "alert": ("alert:alert", "Show alert channels and pending alerts, or send a test."),
     "prune": ("prune:prune", "Delete data older than [Retention] allows."),
-    "forget": ("forget:forget", "Remove videos and everything about them, or restore them."),
+    "forget": ("forget:forget", "Remove videos and everything about them."),
     "privacy": ("privacy:privacy", "Show what is kept of videos and people, and where."),
     "models": ("models:models", "List, install, verify and remove the models of the analyses."),
     "config": ("config:config", "Print the effective settings and where each comes from; secrets are masked."),

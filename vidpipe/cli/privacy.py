@@ -23,7 +23,7 @@ def privacy(
     action: Annotated[Literal["report"], typer.Argument(help="report: list what is kept where.")],
     as_json: Json = False,
 ) -> None:
-    """Show what is kept of videos and people, where, since when and how it is protected.
+    """Show what is kept of videos and people, and where.
 
     docs/privacy.md maps duties of data protection to commands.
     """
