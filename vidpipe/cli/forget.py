@@ -62,11 +62,12 @@ def forget(
         else:
             ids = chosen_videos(opened, named or (), where=where or (), search=search)
         with instance(opened.settings) as dagster:
-            found = forget_videos(opened.library, ids, dagster, sources=sources, dry_run=True)
-            if not dry_run:
-                if not yes and not _agrees(found, sources, as_json=as_json):
+            if dry_run or not yes:
+                found = forget_videos(opened.library, ids, dagster, sources=sources, dry_run=True)
+                if not dry_run and not _agrees(found, sources, as_json=as_json):
                     note("Nothing was removed.")
                     return 1
+            if not dry_run:
                 found = forget_videos(opened.library, ids, dagster, sources=sources, by=by, reason=reason)
         if as_json:
             errors = [error.message for error in unknown]
