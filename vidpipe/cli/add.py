@@ -43,6 +43,9 @@ def add(
     title: Annotated[str, typer.Option("--title", help="Title, if there is only one input.")] = "",
     retry: Annotated[bool, typer.Option("--retry", help="Retry failed and rejected sources.")] = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="Re-check known URLs for changed content.")] = False,
+    include_forgotten: Annotated[
+        bool, typer.Option("--include-forgotten", help="Also add videos that `vidpipe forget` removed.")
+    ] = False,
     run: Annotated[
         bool, typer.Option("--run", help="Then process these inputs; same as `vidpipe run INPUT...`.")
     ] = False,
@@ -66,7 +69,10 @@ def add(
     sources, refused = with_stdin(inputs)
     if title and (len(sources) != 1 or _is_several(sources[0])):
         raise typer.BadParameter("--title requires a single URL or file; lists have a title column.")
-    adding = Adding(mode.value if mode else None, labels=labels, title=title.strip(), retry=retry, refresh=refresh)
+    adding = Adding(
+        mode.value if mode else None, labels=labels, title=title.strip(), retry=retry, refresh=refresh,
+        include_forgotten=include_forgotten,
+    )  # fmt: skip
     with open_library(context, given) as opened:
         if run:
             request = RunRequest(retry=retry)

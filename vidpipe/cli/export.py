@@ -11,6 +11,7 @@ from vidpipe.cli import options
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.output import counted, exact_stdout, note, print_json
 from vidpipe.cli.video_selection import search_engine
+from vidpipe.library.exports import record as record_export
 from vidpipe.library.queries import export as exports
 from vidpipe.settings import audit
 from vidpipe.stages.registry import enabled_analyses
@@ -64,6 +65,8 @@ def export_to(
         target.mkdir(parents=True, exist_ok=True)  # Path drops the slash: out/ is a directory, also for csv
     analyses = enabled_analyses(opened.settings)
     done = exports.export(opened.library, target, chosen, opened.plan.specs, analyses=analyses, ids=ids, scenes=scenes)
+    if done.path != "-":
+        record_export(opened.library.collections, done.path, done.format)
     audit("export", **asdict(done))
     what = counted(done.videos, "video")
     if done.scenes:

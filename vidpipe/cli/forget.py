@@ -1,97 +1,121 @@
-"""vidpipe forget: remove videos and everything computed from them."""
+"""vidpipe forget: remove videos and everything about them."""
 
+import getpass
 import sys
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import Json, Search
 from vidpipe.cli.output import counted, note, out, print_error, print_json, size, words
-from vidpipe.cli.video_selection import chosen_videos, index_progress
+from vidpipe.cli.video_selection import Where, chosen_videos
 from vidpipe.errors import SettingsError
 from vidpipe.library.videos import NoSuchVideo
+from vidpipe.operations.retention.undo_copies import restore
 from vidpipe.operations.retention.video_removal import ForgottenVideo
-from vidpipe.operations.retention.video_removal import forget as forget_videos
 from vidpipe.settings import audit
+from vidpipe.sources.urls import stored_spellings
 
 
 def forget(
     context: typer.Context,
     named: Annotated[
-        list[str] | None, typer.Argument(metavar="VIDEO", help="Hash prefixes, URLs or file names.")
+        list[str] | None,
+        typer.Argument(
+            metavar="VIDEO|SOURCE", help="Hash prefixes, URLs, file names; or a watched list: the videos only it gives."
+        ),
     ] = None,
     *,
     search: Search = None,
+    where: Where = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the audit record.")] = "",
+    undo: Annotated[
+        str, typer.Option("--undo", metavar="ID", help="Restore a forgotten video, given its hash or the copy's id.")
+    ] = "",
     as_json: Json = False,
 ) -> int:
-    """Remove videos and everything computed from them.
+    """Remove videos and everything about them.
 
-    Deletes their files in the media store, results, texts, thumbnails, lineage and partitions. This machine's search
-    index is built again without them.
-
-    Watched lists do not add them again; `vidpipe add` does. Referenced files outside the store, Dagster's events, log
-    files and backups are kept.
+    Deletes their files in every store, results, texts, thumbnails, verdicts, lineage, partitions and index entries, and
+    what names them in logs, exported files and old runs of Dagster. Nothing adds them again but
+    `vidpipe add --include-forgotten`. Within [Privacy] GraceDays, --undo restores them. Referenced files outside the
+    store and backups are kept; backups that contain the videos are listed.
     """
     with open_library(context) as opened:
-        if named and search is None:
-            ids, unknown = _resolve(opened, named)
-        else:
-            ids, unknown = chosen_videos(opened, named or (), search=search), []
-        found = forget_videos(opened.library, ids, lambda _: None, dry_run=True)
-        if ids and not (dry_run or yes) and not _agrees(found, as_json=as_json):
-            note("Nothing was removed.")
-            return 1
-        if ids and not dry_run:
-            from vidpipe.pipeline import partitions  # imports Dagster
+        from vidpipe.pipeline.clean_up import forget_videos  # imports Dagster
+        from vidpipe.pipeline.instance import instance
+        from vidpipe.pipeline.partitions import add_videos
 
-            found = partitions.forget_videos(opened.library, ids)
-            audit("forget", videos=[asdict(one) for one in found])
+        by, sources, unknown = getpass.getuser(), list[str](), list[NoSuchVideo]()
+        if undo:
+            with instance(opened.settings) as dagster:
+                restored = restore(opened.library, undo, lambda key: add_videos(dagster, [key]))
+            audit("forget undone", by=by, video=restored)
+            print_json({"restored": restored}) if as_json else note(f"Restored video {restored[:12]}.")
+            return 0
+        if named and search is None and not where:
+            ids, sources, unknown = _resolve(opened, named)
+        else:
+            ids = chosen_videos(opened, named or (), where=where or (), search=search)
+        with instance(opened.settings) as dagster:
+            if dry_run or not yes:
+                found = forget_videos(opened.library, ids, dagster, sources=sources, dry_run=True)
+                if not dry_run and not _agrees(found, sources, as_json=as_json):
+                    note("Nothing was removed.")
+                    return 1
+            if not dry_run:
+                found = forget_videos(opened.library, ids, dagster, sources=sources, by=by, reason=reason)
         if as_json:
-            plain: list[dict[str, Any]] = [asdict(one) for one in found]
-            print_json({"dry_run": dry_run, "videos": plain, "unknown": [error.message for error in unknown]})
+            errors = [error.message for error in unknown]
+            plain = [asdict(one) for one in found]
+            print_json({"dry_run": dry_run, "videos": plain, "sources": len(sources), "unknown": errors})
         else:
-            _show(found, dry_run=dry_run)
-        if not dry_run and any(one.state == "forgotten" for one in found):
-            from vidpipe.search.index import purge  # imports tantivy
-
-            with index_progress() as progress:
-                purge(opened.library, note=note, progress=progress)
+            _show(found, sources, dry_run=dry_run)
     if unknown:
         return NoSuchVideo.exit_code
     return 1 if any(one.state == "busy" for one in found) else 0
 
 
-def _resolve(opened: OpenLibrary, named: list[str]) -> tuple[list[str], list[NoSuchVideo]]:
-    """Return the videos and an error for each unknown name. Raises NoSuchVideo if all names are unknown."""
-    ids: list[str] = []
-    unknown: list[NoSuchVideo] = []
+def _resolve(opened: OpenLibrary, named: list[str]) -> tuple[list[str], list[str], list[NoSuchVideo]]:
+    """Return the videos, the sources and an error for each unknown name. Raises NoSuchVideo if all are unknown."""
+    ids, sources, unknown = list[str](), list[str](), list[NoSuchVideo]()
+    records = opened.library.collections["sources"]
     for name in named:
-        try:
-            ids.append(opened.library.videos.resolve(name))
-        except NoSuchVideo as error:
-            unknown.append(error)
-    if not ids:
+        fields = {"video": 1, "earlier_videos": 1, "lists": 1}
+        rows = list(records.find({"url": {"$in": list(stored_spellings(name))}}, fields))
+        of_list = [] if rows else list(records.find({"lists": name}, fields))
+        for row in rows or of_list:
+            videos = [video for video in (row.get("video"), *row.get("earlier_videos", ())) if video]
+            others = {"video": {"$in": videos}, "lists": {"$ne": name}}
+            ids += set(videos).difference(records.distinct("video", others)) if of_list else videos
+            sources.append(row["_id"])
+        if not rows and not of_list:
+            try:
+                ids.append(opened.library.videos.resolve(name))
+            except NoSuchVideo as error:
+                unknown.append(error)
+    if unknown and len(unknown) == len(named):
         raise NoSuchVideo("\n".join(error.message for error in unknown), unknown[0].hint)
     for one in unknown:
         print_error(one)
-    return list(dict.fromkeys(ids)), unknown
+    return list(dict.fromkeys(ids)), sources, unknown
 
 
-def _agrees(found: list[ForgottenVideo], *, as_json: bool) -> bool:
+def _agrees(found: list[ForgottenVideo], sources: list[str], *, as_json: bool) -> bool:
     if as_json or not sys.stdin.isatty():
         raise SettingsError(
             "`vidpipe forget` asks for confirmation, but stdin is not a terminal.",
             "Use --yes to confirm; --dry-run shows the videos.",
         )
-    _show(found, dry_run=True)
-    return typer.confirm(f"Permanently remove {counted(len(found), 'video')}?", err=True)
+    _show(found, sources, dry_run=True)
+    return typer.confirm(f"Remove {counted(len(found), 'video')}?", err=True)
 
 
-def _show(found: list[ForgottenVideo], *, dry_run: bool) -> None:
+def _show(found: list[ForgottenVideo], sources: list[str], *, dry_run: bool) -> None:
     console = out()
     for one in found:
         label = "busy" if one.state == "busy" else "would forget" if dry_run else "forgotten"
@@ -101,7 +125,14 @@ def _show(found: list[ForgottenVideo], *, dry_run: bool) -> None:
         console.print(line, soft_wrap=True)
         if one.state == "busy":
             note("  A run is using this video: wait until it ends or stop it, then repeat the command.", "yellow")
+        if any(one.removed.values()):
+            note(f"  {', '.join(f'{place}: {count}' for place, count in one.removed.items() if count)}.")
         if one.kept:
             note(f"  {one.kept} was only referenced; the file is kept.")
-        if one.sources and not dry_run and one.state == "forgotten":
-            note(f"  {counted(one.sources, 'source')}: watched lists will not add it again; `vidpipe add` will.")
+        if one.undo:
+            note(f"  `vidpipe forget --undo {one.video[:12]}` restores it within [Privacy] GraceDays.")
+    if sources:
+        note(f"{counted(len(sources), 'source')}: nothing adds them again but `vidpipe add --include-forgotten`.")
+    for what in ("exports", "exports to check", "backups"):
+        if places := list(dict.fromkeys(place for one in found for place in one.elsewhere.get(what, ()))):
+            note(f"{what.capitalize()} that contain them: {', '.join(places)}.")

@@ -34,6 +34,7 @@ class Adding:
     title: str = ""
     retry: bool = False
     refresh: bool = False
+    include_forgotten: bool = False
 
 
 @dataclass

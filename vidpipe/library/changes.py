@@ -2,12 +2,12 @@
 
 Whatever changes a video's document stores a new number in its `change_seq`. A number may become visible after later
 ones: it is taken before the write that stores it, which the writer's lease limits to `LEASE_S`. A deleted video leaves
-a tombstone with its hash and a number.
+a tombstone with its hash and a number; forgotten videos have one for ever, so that nothing adds them again.
 """
 
 import uuid
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
@@ -52,10 +52,11 @@ class Changes:
             self._begin()
         return ChangeState(row["epoch"], row["seq"])
 
-    def add_tombstone(self, sha256: str) -> None:
-        """Leave a tombstone. Call it before the document is deleted."""
+    def add_tombstone(self, sha256: str, **facts: Any) -> None:
+        """Leave a tombstone with facts about the removal. Call it before the document is deleted."""
         (seq,) = self.take()
-        self._collections["tombstones"].update_one({"_id": sha256}, {"$set": {"change_seq": seq}}, upsert=True)
+        entry = {"change_seq": seq, **facts}
+        self._collections["tombstones"].update_one({"_id": sha256}, {"$set": entry}, upsert=True)
 
     def restart(self) -> None:
         """Begin a new epoch: the library is not what it was."""

@@ -16,7 +16,7 @@ from pymongo.errors import OperationFailure
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library.changes import COUNTER
-from vidpipe.library.schema import COLLECTIONS, CREDENTIALS, Document
+from vidpipe.library.schema import COLLECTIONS, OF_THIS_SERVER, Document
 
 #: `_id` of the marker in `meta`.
 MARKER = "restore"
@@ -34,7 +34,7 @@ def loading_names(names: Mapping[str, str], token: str | None = None) -> dict[st
     """
     token = token or uuid.uuid4().hex[:8]
     return {
-        collection: name if collection in CREDENTIALS else f"{names['videos']}{_LOADED}{token}_{collection}"
+        collection: name if collection in OF_THIS_SERVER else f"{names['videos']}{_LOADED}{token}_{collection}"
         for collection, name in names.items()
     }
 
@@ -82,7 +82,7 @@ def begin_in_place(database: Database[Document], names: Mapping[str, str]) -> No
     meta = database[names["meta"]]
     meta.update_one({"_id": MARKER}, {"$set": {"state": "loading in place"}}, upsert=True)
     for collection in COLLECTIONS:
-        if collection not in ("meta", *CREDENTIALS):
+        if collection not in ("meta", *OF_THIS_SERVER):
             database[names[collection]].delete_many({})
 
 

@@ -6,7 +6,7 @@ answers   the model's answers
 sources   one document per URL
 lineage   append-only: commits, tag changes, texts of rules and prompts by hash
 runs      one document per run: what it did in each stage, in numbers
-tombstones  hashes of deleted videos (see `vidpipe.library.changes`)
+tombstones  hashes of forgotten videos: when, by whom and why (see `vidpipe.library.changes`)
 searches  saved searches by name
 verdicts  what people said of a video's tags: right or wrong
 keys      API keys, hashed
@@ -37,7 +37,11 @@ COLLECTIONS = (
 )  # fmt: skip
 
 #: They belong to this server, not to what it stores: no backup contains them, and a restore leaves them as they are.
-CREDENTIALS = ("keys", "sessions")
+OF_THIS_SERVER = ("keys", "sessions", "tombstones", "exports")
+
+#: Update that leaves nothing of a source but that it is known: `vidpipe.sources.records`, state forgotten.
+_KEPT_FIELDS = {name: f"${name}" for name in ("_id", "lists", "folder", "first_seen")}
+FORGOTTEN_SOURCE: list[Document] = [{"$replaceWith": {"url": "", "state": "forgotten", "video": None, **_KEPT_FIELDS}}]
 
 #: Most names, URLs and titles in a video's document. A site's "not available" clip has tens of thousands; the documents
 #: of its sources hold all of them.

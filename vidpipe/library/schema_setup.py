@@ -22,6 +22,7 @@ from vidpipe.library import collection_swap
 from vidpipe.library.changes import COUNTER
 from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.retry import repeating
+from vidpipe.library.schema import FORGOTTEN_SOURCE as FORGOTTEN
 from vidpipe.library.schema import MOST_KEPT, MOST_LABELS, Document, indexes, new_entry, ready_expression
 from vidpipe.library.videos import annotations_of, first_distinct, in_order_of_addition
 from vidpipe.stages.contract import INGEST, IngestFacts, Stage
@@ -174,8 +175,11 @@ MIGRATIONS: dict[int, Migration] = {
         lambda database, names: 0,
     ),
     8: Migration(
-        "Exports are recorded, so that forgotten videos can be removed from them; sources of folders get an index.",
-        lambda database, names: 0,
+        "Exports are recorded, so that videos can be removed from them; sources of folders get an index. Records of "
+        "forgotten sources are emptied.",
+        lambda database, names: (
+            database[names["sources"]].update_many({"state": "forgotten"}, FORGOTTEN).modified_count
+        ),
     ),
 }
 

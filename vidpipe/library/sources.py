@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pymongo import ReturnDocument, UpdateOne
 
 from vidpipe.library.retry import Retry
-from vidpipe.library.schema import MOST_LABELS, Collections, Document
+from vidpipe.library.schema import FORGOTTEN_SOURCE, MOST_LABELS, Collections, Document
 from vidpipe.library.videos import Videos, annotations_of, chunked, distinct, in_order_of_addition
 from vidpipe.sources.records import USER_FIELDS, DueSource, ListedSource, SourceRecord, StoredVideo
 from vidpipe.stages.contract import IngestFacts
@@ -40,6 +40,7 @@ class Sources:
     def __init__(self, collections: Collections, videos: Videos, retry: Retry) -> None:
         self._retry = retry
         self._sources = collections["sources"]
+        self._tombstones = collections["tombstones"]
         self._collection_of_videos = collections["videos"]
         self._videos = videos
 
@@ -73,6 +74,12 @@ class Sources:
         )
         assert now is not None  # noqa: S101  (it was inserted if there was none)
         return now
+
+    def forgotten(self, sha256: str, *, recall: bool) -> str | None:
+        """Return when a video was forgotten, as words; None if it was not. `recall` lets it be added again."""
+        take = self._tombstones.find_one_and_delete if recall else self._tombstones.find_one
+        found = None if self._videos.get(sha256) else self._retry(lambda: take({"_id": sha256}))
+        return found and (f" on {found['forgotten_at']:%Y-%m-%d}" if "forgotten_at" in found else "")
 
     def record_stored(self, record: SourceRecord, video: StoredVideo) -> None:
         """Store the video, then its source, so that a source never refers to a missing video.
@@ -213,6 +220,8 @@ class ListedSources:
             inserted = result.upserted_ids or {}
             new += len(inserted)
             if len(inserted) < len(chunk):
+                known = {"_id": {"$in": [one.id for one in chunk]}, "state": "forgotten"}
+                self._sources.update_many(known, FORGOTTEN_SOURCE)  # nothing of the list's entry is kept
                 self._annotate_videos_of([one.id for position, one in enumerate(chunk) if position not in inserted])
         return new
 

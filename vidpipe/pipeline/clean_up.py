@@ -1,7 +1,13 @@
-"""Deletes what is older than [Retention] allows: as a job, on a schedule, and for `vidpipe prune`."""
+"""Deletes what is older than [Retention] and [Privacy] allow: as a job, on a schedule, and for `vidpipe prune`.
+
+And removes chosen videos from the library and from Dagster, for `vidpipe forget`.
+"""
 
 import os
+import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -9,17 +15,21 @@ import dagster as dg
 from pydantic import Field
 
 from vidpipe.library.library import Library
-from vidpipe.operations.retention import PruneReport, prune
+from vidpipe.library.schema import Document
+from vidpipe.operations.retention import PruneReport, PruneTask, cutoff, prune
 from vidpipe.operations.retention.home_tasks import home_tasks
+from vidpipe.operations.retention.video_removal import ForgottenVideo, forget
 from vidpipe.pipeline.event_reporting import EventReporter
 from vidpipe.pipeline.execution import StepSession, one_op_job, step_failure
 from vidpipe.pipeline.history_pruning import HistoryPruning
 from vidpipe.pipeline.in_process_run import execute, unexplained
+from vidpipe.pipeline.partitions import remove_video
 from vidpipe.pipeline.resources import InProcessRun, LibraryResource
 from vidpipe.pipeline.run_launcher import end_dead_runs
+from vidpipe.pipeline.run_queue import videos_of_unfinished_runs
 from vidpipe.pipeline.video_checks import evaluate_failures
 from vidpipe.runner.plan import Plan
-from vidpipe.settings import Settings
+from vidpipe.settings import Settings, audit
 from vidpipe.stages.contract import StageEvent
 from vidpipe.stages.graph import StageGraph
 
@@ -39,8 +49,64 @@ def clean_up(
     Raises:
         UnavailableError: Another clean-up of the home is running.
     """
-    kinds = [*HistoryPruning(instance, settings).kinds(), *home_tasks(settings, library)]
+    privacy = PruneTask("privacy", partial(_forget_out_of_time, instance, library))
+    kinds = [privacy, *HistoryPruning(instance, settings).kinds(), *home_tasks(settings, library)]
     return prune(kinds, settings.data_directory / "run", dry_run=dry_run)
+
+
+def forget_videos(
+    library: Library, ids: Sequence[str], dagster: dg.DagsterInstance, *, sources: Sequence[str] = (), by: str = "",
+    reason: str = "", dry_run: bool = False,
+) -> list[ForgottenVideo]:  # fmt: skip
+    """Remove videos and everything about them, and write the audit record; those of unfinished runs are kept.
+
+    Args:
+        library: The library.
+        ids: The videos.
+        dagster: The instance of the home.
+        sources: Ids of sources that are forgotten, too.
+        by: Who removes them.
+        reason: Why.
+        dry_run: Remove nothing.
+    """
+    facts, clean_history = {"by": by, "reason": reason}, HistoryPruning(dagster, library.settings).delete_naming
+    found = forget(
+        library, ids, partial(remove_video, dagster), busy=videos_of_unfinished_runs(dagster),
+        clean_history=clean_history, sources=sources, dry_run=dry_run, **facts,
+    )  # fmt: skip
+    if not dry_run:
+        audit("forget", **facts, sources=list(sources), videos=[one.as_record() for one in found])
+        if any(one.state == "forgotten" for one in found):
+            from vidpipe.search.index import purge  # imports tantivy
+
+            purge(library)
+    return found
+
+
+def videos_out_of_time(library: Library) -> list[str]:
+    """Return the videos that [Privacy] KeepDays no longer allows, and forgotten ones that a restored backup contained.
+
+    The time counts from when a video was added; the shortest rule that applies to it counts.
+    """
+    videos, sources = library.collections["videos"], library.collections["sources"]
+    queries: list[Document] = [{"_id": {"$in": library.collections["tombstones"].distinct("_id")}}]
+    for kind, name, days in library.settings.privacy.keep_rules:
+        queries.append({"added_at": {"$lt": datetime.fromtimestamp(cutoff(days), UTC)}})
+        if kind == "label":
+            queries[-1]["ingest.labels"] = name
+        elif kind == "source":
+            given = {"$or": [{"lists": name}, {"url": {"$regex": f"^{re.escape(name)}"}}]}
+            ids = [*sources.distinct("video", given), *sources.distinct("earlier_videos", given)]
+            queries[-1]["_id"] = {"$in": ids}
+    return sorted({row["_id"] for query in queries for row in videos.find(query, {"_id": 1})})
+
+
+def _forget_out_of_time(dagster: dg.DagsterInstance, library: Library, report: PruneReport, dry_run: bool) -> None:
+    if ids := videos_out_of_time(library):
+        reason = "[Privacy] KeepDays"
+        for one in forget_videos(library, ids, dagster, by=JOB_NAME, reason=reason, dry_run=dry_run):
+            if one.state == "forgotten":
+                report.add(one.freed_bytes, None)
 
 
 class CleanUpConfig(dg.Config):

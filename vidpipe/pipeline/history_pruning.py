@@ -7,10 +7,13 @@ reported again, outside any run. A run stays where that would change a state: if
 holds the last materialization of a partition that is failed or in progress.
 """
 
+import json
 import re
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +22,7 @@ import dagster as dg
 
 from vidpipe.library.videos import chunked
 from vidpipe.operations.retention import PruneReport, PruneTask, cutoff
+from vidpipe.operations.retention.traces import Traces
 from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.event_metadata import rereported
 from vidpipe.pipeline.partitions import VIDEOS
@@ -32,6 +36,8 @@ _FINISHED = [*_HARMLESS, dg.DagsterRunStatus.FAILURE]
 _UNFINISHED_BACKFILLS = ("REQUESTED", "CANCELING", "FAILING")
 _BACKFILL_TAG = "dagster/backfill"
 _PAGE_SIZE = 500
+#: How long another process may keep a database of Dagster locked.
+_PATIENCE_S = 60.0
 #: Events that are reported again before it is checked whether others have come meanwhile.
 _CHUNK_SIZE = 50
 _RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -89,6 +95,33 @@ class HistoryPruning:
             report.notes.append(f"{reported} of their events were kept: partitions are green by them.")
         if needed:
             report.notes.append(f"{needed} old runs stay: failed partitions need them.")
+
+    def delete_naming(self, traces: Traces, dry_run: bool) -> int:
+        """Delete the finished runs whose events, config or tags identify a video.
+
+        Events have been limited to hashes; those of earlier versions were not. The last events of each partition are
+        reported again, without names.
+
+        Returns:
+            The number of runs.
+        """
+        files = _files_by_run(self._home)
+        naming = []
+        for run in self._instance.get_runs(dg.RunsFilter(statuses=_FINISHED)):
+            events = (path for path in files.get(run.run_id, ()) if path.is_file())
+            given = json.dumps([run.run_config, run.tags], default=str).encode()
+            if traces.name(given) or any(traces.name(path.read_bytes()) for path in events):
+                naming.append(run.run_id)
+        for run_id in naming if not dry_run else ():
+            self._report_again(run_id, self._last_events(run_id) or ())
+            self._instance.delete_run(run_id)
+            _delete(files.get(run_id, ()))
+        for path in (self._home / "history").rglob("*.db") if naming and not dry_run else ():
+            if not _RUN_ID.fullmatch(path.stem):  # deleted rows stay in SQLite's files until they are written anew
+                with closing(sqlite3.connect(path, timeout=_PATIENCE_S)) as database:
+                    database.execute("VACUUM")
+                    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return len(naming)
 
     def _old_runs(self) -> list[tuple[str, float]]:
         """Return (id, end in seconds since 1970) of the runs that may go, oldest first.

@@ -50,6 +50,7 @@ class IngestConfig(dg.Config):
     listed_only: bool = Field(False, description="skip sources that no watched list names any more")
     refresh: bool = Field(False, description="check known URLs for changed content")
     retry: bool = Field(True, description="retry failed and rejected sources")
+    include_forgotten: bool = Field(False, description="add sources and videos that were forgotten")
 
 
 def run_ingest(
@@ -61,6 +62,7 @@ def run_ingest(
     title: str = "",
     refresh: bool = False,
     retry: bool = True,
+    include_forgotten: bool = False,
     every: bool = False,
     limit: int | None = None,
     observer: IngestObserver | None = None,
@@ -81,6 +83,7 @@ def run_ingest(
         title: Of the only input.
         refresh: Check known URLs for changed content.
         retry: Retry failed and rejected sources.
+        include_forgotten: Add sources and videos that were forgotten.
         every: Take all videos of a page.
         limit: Most entries of a folder, playlist or page.
         observer: Follows the ingest.
@@ -114,7 +117,10 @@ def run_ingest(
             settings, opened, ingest_observer=observer, gathered=gathered, by=by,
             cancelled=cancelled or threading.Event(),
         )  # fmt: skip
-        config = {"sources": [one.id for one in gathered.requests], "refresh": refresh, "retry": retry}
+        config = {
+            "sources": [one.id for one in gathered.requests], "refresh": refresh, "retry": retry,
+            "include_forgotten": include_forgotten,
+        }  # fmt: skip
         ok = execute(caller, ingest_job(graph), OP, config)
         if caller.outcomes is None:
             if caller.cancelled.is_set():
@@ -160,7 +166,8 @@ def _ingest(context: dg.OpExecutionContext, session: StepSession, config: Ingest
             if outcome.stored is not None:  # not for known sources, of which a list may have 100,000
                 context.log_event(_observation(outcome, outcome.stored))
 
-        added = ingest.run(gathered.requests, refresh=config.refresh, retry=config.retry, on_added=show)
+        how = {"refresh": config.refresh, "retry": config.retry, "include_forgotten": config.include_forgotten}
+        added = ingest.run(gathered.requests, **how, on_added=show)
         outcomes = [*gathered.problems, *added]
         if caller is not None:
             caller.outcomes = outcomes

@@ -230,16 +230,15 @@ class JobWork:
         return {"question": question.text, "id": question.id, "answers": answers, "failed": failed[:_MOST_LISTED]}
 
     def _forget(self, job: ForgetJob) -> dict[str, Any]:
-        from vidpipe.pipeline.partitions import forget_videos
-        from vidpipe.search.index import purge  # imports tantivy
+        from vidpipe.pipeline.clean_up import forget_videos
+        from vidpipe.pipeline.instance import instance
 
         self.events.send("count", total=len(job.videos))
-        found = [asdict(one) for one in forget_videos(self.library, job.videos)]
-        audit("forget", videos=found)
+        with instance(self.settings) as dagster:
+            done = forget_videos(self.library, job.videos, dagster, by=job.by, reason=job.reason)
+        found = [asdict(one) for one in done]
         busy = sum(one["state"] == "busy" for one in found)
         self.events.send("count", done=len(found), failed=busy)
-        if busy < len(found):
-            purge(self.library)
         if busy:
             self.failed = f"A run is using {busy} of the videos: wait until it ends or stop it, then repeat this."
         return {"videos": found[:_MOST_LISTED]}

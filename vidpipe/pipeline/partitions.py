@@ -1,12 +1,10 @@
 """The partitions (every video, by its sha256) and the source asset they come from."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import dagster as dg
 
-from vidpipe.library.library import Library
 from vidpipe.library.videos import chunked
-from vidpipe.operations.retention.video_removal import ForgottenVideo, forget
 
 VIDEOS = dg.DynamicPartitionsDefinition(name="videos")
 
@@ -30,13 +28,3 @@ def remove_video(instance: dg.DagsterInstance, key: str) -> None:
     """Remove the partition if it exists. Its materializations stay in Dagster's history."""
     if instance.has_dynamic_partition("videos", key):
         instance.delete_dynamic_partition("videos", key)
-
-
-def forget_videos(library: Library, ids: Sequence[str]) -> list[ForgottenVideo]:
-    """Remove videos, everything computed from them, and their partitions; those of unfinished runs are kept."""
-    from vidpipe.pipeline.instance import instance
-    from vidpipe.pipeline.run_queue import videos_of_unfinished_runs
-
-    with instance(library.settings) as dagster:
-        busy = videos_of_unfinished_runs(dagster)
-        return forget(library, ids, lambda sha256: remove_video(dagster, sha256), busy=busy)

@@ -72,10 +72,12 @@ class AskJob(BaseModel):
 
 
 class ForgetJob(BaseModel):
-    """Remove videos and everything computed from them."""
+    """Remove videos and everything about them; `by` and `reason` are recorded."""
 
     kind: Literal["forget"] = "forget"
     videos: list[str]
+    by: str = ""
+    reason: str = ""
 
 
 JobRequest = AddJob | RunJob | AskJob | ForgetJob

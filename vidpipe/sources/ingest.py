@@ -21,9 +21,10 @@ from vidpipe.sources.failures import Dependencies, failed_record, unexpected_err
 from vidpipe.sources.fetchers.registry import Fetchers
 from vidpipe.sources.inputs import SourceRequest
 from vidpipe.sources.local_files import OnBytes, add_local_file, touched_since
-from vidpipe.sources.media_store import DiskFullError, MediaStore, StoredFile
+from vidpipe.sources.media_store import DiskFullError, ForgottenError, MediaStore, StoredFile
 from vidpipe.sources.records import (
     NO_FAILURE,
+    USER_FIELDS,
     IngestObserver,
     IngestOutcome,
     OutcomeState,
@@ -72,6 +73,8 @@ class Ingest:
         self._stop = threading.Event()  # also set when an error ends the run, which must not look like a cancellation
         self._quick_check = QuickCheck()
         self._store = MediaStore(settings, self._quick_check)
+        self._store.admit = self._admit
+        self._include_forgotten = False
         self._fetchers = Fetchers(settings)
         self._transfers = threading.Semaphore(settings.download.parallel)
 
@@ -81,6 +84,7 @@ class Ingest:
         *,
         refresh: bool = False,
         retry: bool = True,
+        include_forgotten: bool = False,
         on_added: Callable[[IngestOutcome], None] = lambda outcome: None,
     ) -> list[IngestOutcome]:
         """Add `requests`, `[Download] Parallel` at once.
@@ -93,12 +97,14 @@ class Ingest:
             refresh: Check stored sources for changed content.
             retry: Retry failed and refused sources now. Otherwise only those that are due are retried, and those whose
                 file, or what else their failure depended on, has changed; the others get their known error.
+            include_forgotten: Also add sources and videos that were forgotten.
             on_added: Called in this thread with the outcome of each source that was tried, while others are fetched.
 
         Returns:
             One outcome for each request, in their order.
         """
         self._stop.clear()
+        self._include_forgotten = include_forgotten
         self._store.clean()
         unique = list({request.id: request for request in requests}.values())
         known = self._sources.get_many([request.id for request in unique])
@@ -120,8 +126,9 @@ class Ingest:
         self, request: SourceRequest, record: SourceRecord | None, *, refresh: bool, today: Dependencies | None
     ) -> IngestOutcome | None:
         """Return the outcome of a source that need not be fetched; None if it must. `today` = None retries failures."""
-        if record is None:
-            return None
+        if record is None or record.state == "forgotten":
+            kept_out = record is not None and not self._include_forgotten
+            return IngestOutcome(request.given, "refused", error=str(ForgottenError())) if kept_out else None
         if self._is_stored(request, record):
             if refresh:
                 return None
@@ -129,10 +136,10 @@ class Ingest:
             if updated != record:
                 self._sources.save(updated, request.user_fields)
             return IngestOutcome(request.given, "already stored", updated, updated.video)
-        if today is None or record.state not in ("failed", "refused"):
-            return None
         due = record.next_try_at is not None and record.next_try_at <= datetime.now(UTC)
-        if due or today.changed_for(record) or (request.path and touched_since(request.path, record.failed_at)):
+        if today is None or record.state not in ("failed", "refused") or due:
+            return None
+        if today.changed_for(record) or (request.path and touched_since(request.path, record.failed_at)):
             return None
         return IngestOutcome.failed(request.given, record, known=True)
 
@@ -287,6 +294,12 @@ class Ingest:
             "file_name": result.file_name,
         }
 
+    def _admit(self, sha256: str) -> None:
+        """Raise ForgottenError if the user removed the video with this hash, and did not ask for it again."""
+        when = self._sources.forgotten(sha256, recall=self._include_forgotten)
+        if when is not None and not self._include_forgotten:
+            raise ForgottenError(when)
+
     def _succeeded(self, request: SourceRequest, before: SourceRecord, fetched: _Fetched) -> IngestOutcome:
         success: dict[str, object] = {**NO_FAILURE, "state": "stored", "last_fetched": datetime.now(UTC)}
         file, changes = fetched
@@ -308,6 +321,10 @@ class Ingest:
         return IngestOutcome(request.given, state, record, file.sha256, stored)
 
     def _failed(self, request: SourceRequest, before: SourceRecord, error: VidpipeError) -> IngestOutcome:
+        if isinstance(error, ForgottenError) and before.video is None:  # nothing of this source is kept either
+            record = SourceRecord(id=before.id, url="", state="forgotten", first_seen=before.first_seen)
+            self._sources.save(record, USER_FIELDS - {"lists", "folder"})
+            return IngestOutcome(request.given, "refused", error=str(error))
         record = failed_record(before, error, request.url, self._settings)
         if request.fragment_dropped and record.last_error_kind == "permanent" and not record.blocked_by:
             record = record.model_copy(update={"last_error": f"{record.last_error} {FRAGMENT_HINT}"})
@@ -345,6 +362,8 @@ def described(request: SourceRequest, record: SourceRecord | None) -> SourceReco
     if record is None:
         record = SourceRecord(**request.identity, first_seen=datetime.now(UTC))
     changes = {name: value for name, value in request.user_fields.items() if value != getattr(record, name)}
+    if record.state == "forgotten":
+        changes |= request.identity
     if url.count(MASK) > record.url.count(MASK):  # a secret that was not known before
         changes |= {"url": url, "has_secret": True}
     return record.model_copy(update=changes) if changes else record

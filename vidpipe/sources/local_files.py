@@ -139,13 +139,15 @@ def add_local_file(
 
     Raises:
         FetchError: The file cannot be read or stored.
-        MediaError: It has no video stream that decodes.
+        MediaError: It has no video stream that decodes, or was forgotten.
         FetchCancelled: `cancelled` was set.
     """
     with _reading(path):
         before = check_regular(path)
     if mode == "reference":
-        return _reference(path, before, cancelled, on_bytes, store.limits), before
+        file = _reference(path, before, cancelled, on_bytes, store.limits)
+        store.admit(file.sha256)
+        return file, before
     part = PartialFile(store.incoming, source_id)
     try:
         with _reading(path):

@@ -23,6 +23,7 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from vidpipe.errors import MediaError
 from vidpipe.media.probe import check_decodable
 from vidpipe.media.quick_check import QuickCheck
 from vidpipe.network.fetch_errors import FetchCancelled, FetchError
@@ -164,13 +165,26 @@ class StoredFile:
     referenced: bool = False
 
 
+class ForgottenError(MediaError):
+    """A video that the user had removed."""
+
+    def __init__(self, when: str = "") -> None:
+        message = f"This video was forgotten{when}; it is not added again."
+        super().__init__(message, "`vidpipe add --include-forgotten` adds it all the same.")
+
+
 class MediaStore:
     """The media store of one home.
 
     Args:
         settings: Those in force.
         quick_check: For many files (`check_decodable`); the caller ends it.
+
+    Attributes:
+        admit: Called with the hash of a file before it is stored; raises ForgottenError.
     """
+
+    admit: Callable[[str], None] = staticmethod(lambda sha256: None)
 
     def __init__(self, settings: Settings, quick_check: QuickCheck | None = None) -> None:
         self.limits = settings.limits
@@ -225,8 +239,9 @@ class MediaStore:
             replace: Replace a stored file that was found damaged.
 
         Raises:
-            MediaError: It has no video stream that decodes; the file is left where it is.
+            MediaError: It has no video stream that decodes, or was forgotten; the file is left where it is.
         """
+        self.admit(sha256)
         size = file.stat().st_size
         known = None if replace else self._whole(sha256, size)
         if known is None:

@@ -48,13 +48,14 @@ class SourceRecord(BaseModel, frozen=True, extra="ignore"):
         gone: It never gave a video, and its server says that there is none (any more): see `gone_since`. A stored
             source that is gone stays stored.
         listed: A folder, playlist or channel whose entries have become sources; listed again at `next_try_at`.
-        forgotten: The user removed its video; only `vidpipe add` adds it again, no list does.
+        forgotten: The user removed its video, and nothing else is known of it any more; only
+            `vidpipe add --include-forgotten` adds it again.
 
     A URL that later gives other bytes is a new video: `video` is the new one, the others are in `earlier_videos`.
     """
 
     id: str
-    url: str = Field(description="without secrets")
+    url: str = Field(description="without secrets; empty once it is forgotten")
     has_secret: bool = Field(False, description="the real URL, which is not stored, is needed to fetch it")
     fragment_dropped: bool = Field(False, description="it was given with a fragment, which is not sent to servers")
     kind: SourceKind = "http"
@@ -168,6 +169,9 @@ class SourceStore(Protocol):
                 change meanwhile.
             user_fields: Those of `USER_FIELDS` that are written all the same.
         """
+
+    def forgotten(self, sha256: str, *, recall: bool) -> str | None:
+        """Return when a video was forgotten, as words; None if it was not. `recall` lets it be added again."""
 
     def record_stored(self, record: SourceRecord, video: StoredVideo) -> None:
         """Write `record` (state stored) and add the video, or this source's name and URL to a known video."""

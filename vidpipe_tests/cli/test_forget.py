@@ -27,5 +27,8 @@ def test_forget_asks_and_add_brings_the_video_back(vidpipe: Command, tmp_path: P
     assert vidpipe.json("list")["videos"] == []
     with instance(Settings(home=vidpipe.home)) as dagster:
         assert dagster.get_dynamic_partitions("videos") == []
-    (again,) = vidpipe.json("add", clip)["inputs"]
+    (kept_out,) = vidpipe.json("add", clip, code=1)["inputs"]
+    assert kept_out["state"] == "refused"
+    assert "forgotten" in kept_out["error"]
+    (again,) = vidpipe.json("add", clip, "--include-forgotten")["inputs"]
     assert (again["state"], again["video"]) == ("stored", added["video"])

@@ -13,8 +13,8 @@ from vidpipe_tests.cli.conftest import Command
 from vidpipe_tests.operations.alerts.hook_server import SECRET, Answer, HookServer
 from vidpipe_tests.operations.alerts.mail_server import Post, mail_server
 
-KINDS = ["runs", "run files", "ticks", "mongod log", "server logs", "log files",
-         "derived", "proxies", "downloads", "journals", "measures"]  # fmt: skip
+KINDS = ["privacy", "runs", "run files", "ticks", "mongod log", "server logs", "log files",
+         "derived", "proxies", "downloads", "journals", "undo copies", "measures"]  # fmt: skip
 
 
 def configured(vidpipe: Command, **alerts: str) -> Command:

@@ -28,6 +28,7 @@ class MemorySources:
         self.records: dict[str, SourceRecord] = {}
         self.videos: dict[str, list[StoredVideo]] = {}
         self.saved: list[SourceRecord] = []
+        self.tombstones: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def get_many(self, ids: Sequence[str]) -> dict[str, SourceRecord]:
@@ -42,6 +43,10 @@ class MemorySources:
                 values.update({name: getattr(known, name) for name in USER_FIELDS - set(user_fields)})
             self.records[record.id] = SourceRecord.model_validate(values)
             self.saved.append(record)
+
+    def forgotten(self, sha256: str, *, recall: bool) -> str | None:
+        found = self.tombstones.pop(sha256, None) if recall else self.tombstones.get(sha256)
+        return f" on {found}" if found else None
 
     def record_stored(self, record: SourceRecord, video: StoredVideo) -> None:
         self.save(record)
@@ -67,7 +72,7 @@ class IngestHome:
         return self.settings
 
     def add(self, *inputs: str | Path, **how: Any) -> list[IngestOutcome]:
-        run = {name: how.pop(name) for name in ("refresh", "retry") if name in how}
+        run = {name: how.pop(name) for name in ("refresh", "retry", "include_forgotten") if name in how}
         gathered = gather(inputs, **how)
         outcomes = Ingest(self.settings, self.sources).run(gathered.requests, **run)
         return outcomes + gathered.problems

@@ -126,7 +126,7 @@ def export(
     path = destination
     if path.is_dir():
         path = path / f"{'scenes' if scenes else 'videos'}.{file_format}"
-    with _replacing(path) as file:
+    with replacing(path) as file:
         return _write(batches, file, str(path), file_format, analyses, scenes=scenes)
 
 
@@ -145,7 +145,7 @@ def _write_folder(batches: Rows, folder: Path) -> ExportSummary:
     videos = 0
     for batch in batches:
         for document in batch:
-            with _replacing(folder / f"{document['video']['sha256']}.json") as file:
+            with replacing(folder / f"{document['video']['sha256']}.json") as file:
                 file.write(to_json(document) + b"\n")
             videos += 1
     with _errors_explained(folder):
@@ -322,7 +322,7 @@ def _scene_rows(document: Document) -> Iterator[Document]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that replaces `path` when the block succeeds; otherwise nothing of it remains."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     with _errors_explained(path):

@@ -24,7 +24,7 @@ from pymongo.database import Database
 
 from vidpipe.library import collection_swap
 from vidpipe.library.changes import COUNTER
-from vidpipe.library.schema import CREDENTIALS, Document
+from vidpipe.library.schema import OF_THIS_SERVER, Document
 from vidpipe.library.schema_setup import LOCK
 from vidpipe.library.videos import VideoIds
 from vidpipe.operations.backups.manifest import Manifest, PartFile, ProgressMonitor, damaged_backup
@@ -151,7 +151,7 @@ def load_collections(
     ids = VideoIds()
     for name in names:
         collection = manifest.collections.get(name)
-        if name in ("meta", *CREDENTIALS) or collection is None:
+        if name in ("meta", *OF_THIS_SERVER) or collection is None:
             continue
         # Fast, since the final rename or marker waits until everything is replicated.
         target = database[names[name]].with_options(write_concern=WriteConcern(w=1))

@@ -15,7 +15,7 @@ from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import collection_swap
 from vidpipe.library.connection import Connection
 from vidpipe.library.leases import is_dead
-from vidpipe.library.schema import COLLECTIONS, CREDENTIALS, SCHEMA_VERSION, Document
+from vidpipe.library.schema import COLLECTIONS, OF_THIS_SERVER, SCHEMA_VERSION, Document
 from vidpipe.library.schema_setup import MigrationStep, holding, make_indexes, update_schema
 from vidpipe.library.videos import VideoIds
 from vidpipe.operations.backups import file_transfer
@@ -76,7 +76,7 @@ def check_backup(folder: Path, manifest: Manifest, monitor: ProgressMonitor) -> 
 def count_documents(connection: Connection) -> dict[str, int]:
     """Return the number of documents in each collection that is not empty: what a restore would replace."""
     # Counted, since the estimate may be 0 after the server was killed, and a full library would appear empty.
-    replaced = [name for name in COLLECTIONS if name not in ("meta", *CREDENTIALS)]
+    replaced = [name for name in COLLECTIONS if name not in ("meta", *OF_THIS_SERVER)]
     counts = {name: connection.collection(name).count_documents({}) for name in replaced}
     return {name: count for name, count in counts.items() if count}
 

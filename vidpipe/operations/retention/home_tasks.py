@@ -29,6 +29,7 @@ from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked
 from vidpipe.operations.proxies import PARTIAL, proxy_path
 from vidpipe.operations.retention import PruneReport, PruneTask, cutoff
+from vidpipe.operations.retention.undo_copies import delete_expired
 from vidpipe.operations.retention.video_removal import delete_unreferenced
 from vidpipe.settings import Settings
 from vidpipe.settings.logs import AUDIT_NAME
@@ -50,6 +51,7 @@ def home_tasks(settings: Settings, library: Library) -> list[PruneTask]:
         PruneTask("proxies", partial(delete_proxies, settings, library)),
         PruneTask("downloads", partial(delete_downloads, settings)),
         PruneTask("journals", partial(delete_journals, settings, library)),
+        PruneTask("undo copies", partial(delete_expired, library)),
         PruneTask("measures", partial(delete_run_figures, runs, figures_before)),
     ]
 

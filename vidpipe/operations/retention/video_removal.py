@@ -1,8 +1,9 @@
 """Removes videos, and frame packs and thumbnails that no video refers to.
 
-`forget` removes a video's file, proxy, results, texts, thumbnails, lineage and partition; watched lists do not add it
-again. The order makes it safe to be killed: the sources are marked first, so that nothing fetches the video again; its
-document is deleted last, so that the same command finds the video and completes the removal.
+`forget` removes a video's files, results, texts and partition, and what names it in logs, exports and Dagster's
+history; nothing adds it again. The order makes it safe to be killed: first the copy for undoing it is written and the
+sources are marked, so that nothing fetches the video again; what names it is found by the documents of the library, so
+these follow; the video's own document is deleted last, so that the same command finds it and completes the removal.
 
     derived/<sha256>/<version>/     an older version, after other scenes were found; or of a video that was removed
     derived/<sha256>/.partial-…/    written by a run that was killed
@@ -17,22 +18,25 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
+from vidpipe.library.repair import audited
+from vidpipe.library.schema import FORGOTTEN_SOURCE
 from vidpipe.library.videos import chunked
 from vidpipe.media.frame_pack import TEMPORARY, is_unlocked
-from vidpipe.operations.proxies import proxy_path
+from vidpipe.operations.backups.file_transfer import media_list
+from vidpipe.operations.backups.manifest import whole_backups
+from vidpipe.operations.proxies import PARTIAL, proxy_path
 from vidpipe.operations.retention import PruneReport, cutoff
+from vidpipe.operations.retention.traces import Traces, overwrite_logs, overwrite_notes, remove_from_exports, texts_of
+from vidpipe.operations.retention.undo_copies import FORGETTING, RELATED, documents_of, seal, stored_objects
 from vidpipe.settings import Settings
 from vidpipe.sources.media_store import MediaStore
-from vidpipe.sources.records import NO_FAILURE
-
-#: Collections with further documents of a video.
-_RELATED = ("scenes", "answers", "lineage", "verdicts")
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,13 @@ class ForgottenVideo:
 
     Attributes:
         state: busy: a run is using the video, and nothing was removed.
-        sources: Number of its URLs and files, which lists do not add again.
+        sources: Number of its URLs and files, which nothing adds again.
         freed_bytes: Size of the deleted files.
         kept: Path of a referenced file outside the media store.
+        undo: Id of the copy from which it can be restored; empty if there is none.
+        removed: Collection, store or kind of file -> number of documents, objects or files.
+        elsewhere: "exports" that contained videos of this removal; "exports to check", from which they have to be
+            removed by hand; "backups" that contain the video, which are kept.
     """
 
     video: str
@@ -52,78 +60,147 @@ class ForgottenVideo:
     sources: int = 0
     freed_bytes: int = 0
     kept: str | None = None
+    undo: str = ""
+    removed: Mapping[str, int] = field(default_factory=dict)
+    elsewhere: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def as_record(self) -> dict[str, Any]:
+        """Return what the audit record says: hashes and figures, no names."""
+        return {name: getattr(self, name) for name in ("video", "state", "sources", "freed_bytes", "undo", "removed")}
 
 
 def forget(
-    library: Library,
-    ids: Sequence[str],
-    remove_partition: Callable[[str], None],
-    *,
-    busy: Collection[str] = (),
-    dry_run: bool = False,
-) -> list[ForgottenVideo]:
-    """Remove the videos one after another, each under its lease. Safe to interrupt and repeat.
+    library: Library, ids: Sequence[str], remove_partition: Callable[[str], None], *, busy: Collection[str] = (),
+    clean_history: Callable[[Traces, bool], int] = lambda traces, dry_run: 0, sources: Sequence[str] = (),
+    dry_run: bool = False, **facts: str,
+) -> list[ForgottenVideo]:  # fmt: skip
+    """Remove videos, each under its lease, and what names them elsewhere. Safe to interrupt and repeat.
 
     Args:
         library: The library.
         ids: The videos; those that are not in the library are skipped.
         remove_partition: Removes a video's partition from Dagster.
         busy: Videos of unfinished runs.
+        clean_history: Deletes the runs of Dagster that name a video, unless its second argument is true (a dry run),
+            and returns their number.
+        sources: Ids of sources that are forgotten, too, also if they never gave a video.
         dry_run: Remove nothing.
+        **facts: Who removes them and why, for the tombstone.
+
+    Raises:
+        StoreError: A store cannot be reached.
     """
-    videos = library.collections["videos"]
-    found = []
+    videos, records = library.collections["videos"], library.collections["sources"]
     with library.leases() as leases:
         leases.free_dead()
-        for sha256 in filter(library.videos.get, ids):
-            free: Any = sha256 not in busy
-            if free and dry_run:
-                free = videos.find_one({"_id": sha256, "lease": {"$exists": False}}, {"_id": 1})
-            elif free:
-                free = leases.take([sha256], {"_id": 1})
-            found.append(_forget(library, sha256, remove_partition, held=bool(free), dry_run=dry_run))
+        known = list(dict.fromkeys(filter(library.videos.get, ids)))
+        free = [sha256 for sha256 in known if sha256 not in busy]
+        rows: Iterable[Any] = videos.find({"_id": {"$in": free}, "lease": {"$exists": False}}, {"_id": 1})
+        if not dry_run:
+            rows = [row for chunk in chunked(free) for row in leases.take(chunk, {"_id": 1})]
+        held = {row["_id"]: documents_of(library, row["_id"]) for row in rows}
+        own = list(records.find({"_id": {"$in": list(sources)}}))
+        traces = Traces(held, texts_of([*own, *(found for one in held.values() for found in one.values())]))
+        for sha256 in held if not dry_run else ():
+            _begin(library, sha256)
+        counts = {
+            "Dagster runs": clean_history(traces, dry_run),
+            "log files": overwrite_logs(library.settings, traces, dry_run),
+        }
+        if not dry_run:
+            overwrite_notes(library, traces)
+        elsewhere = remove_from_exports(library, traces, dry_run)
+        removed, backups = {}, _backups(library.settings, held)
+        for sha256 in held:
+            one = _forget(library, sha256, remove_partition, facts, dry_run=dry_run)
+            about = {**elsewhere, "backups": backups.get(sha256, [])}
+            removed[sha256] = replace(one, removed={**one.removed, **counts}, elsewhere=about)
+        if not dry_run:
+            records.update_many({"_id": {"$in": list(sources)}, "video": None}, FORGOTTEN_SOURCE)
+        return [removed.get(one) or ForgottenVideo(one, _name(library.videos.get(one)), "busy") for one in known]
+
+
+def _name(document: Mapping[str, Any] | None) -> str:
+    names = (document or {}).get("ingest", {}).get("names") or [(document or {}).get("_id", "")[:12]]
+    return str(names[0])
+
+
+def _begin(library: Library, sha256: str) -> None:
+    """Write the copy for undoing it, then stop lists from fetching the video again."""
+    new = uuid.uuid4().hex[:16] if library.settings.privacy.grace_days else ""
+    copy = (library.videos.get(sha256) or {}).get(FORGETTING, new)
+    library.collections["videos"].update_one({"_id": sha256}, {"$set": {FORGETTING: copy}})
+    if copy:
+        seal(library, sha256, copy)
+    library.collections["sources"].update_many({"video": sha256}, {"$set": {"state": "forgotten"}})
+
+
+def backup_folders(settings: Settings) -> list[Path]:
+    """Return the existing backups, of the folders that audit.jsonl tells of."""
+    folders = {Path(entry["path"]).parent for entry in audited(settings) if entry.get("event") == "backup"}
+    return sorted(backup for folder in folders if folder.is_dir() for backup in whole_backups(folder))
+
+
+def _backups(settings: Settings, ids: Collection[str]) -> dict[str, list[str]]:
+    """Return video -> the backups that contain it, or that cannot be read."""
+    found: dict[str, list[str]] = {}
+    for backup in backup_folders(settings):
+        inside = set(ids)
+        with contextlib.suppress(OSError, ValueError, VidpipeError):
+            inside.intersection_update(file.video for file in media_list(backup))
+        for sha256 in inside:
+            found.setdefault(sha256, []).append(str(backup))
     return found
 
 
 def _forget(
-    library: Library, sha256: str, remove_partition: Callable[[str], None], *, held: bool, dry_run: bool
+    library: Library, sha256: str, remove_partition: Callable[[str], None], about: Mapping[str, str], *, dry_run: bool
 ) -> ForgottenVideo:
     document: dict[str, Any] = library.videos.get(sha256) or {}
-    facts = document.get("ingest", {})
-    name = next(iter(facts.get("names", ())), sha256[:12])
-    if not held:
-        return ForgottenVideo(sha256, name, "busy")
-    sources = library.collections["sources"]
-    count = sources.count_documents({"video": sha256})
-    if not dry_run:
-        settled = {**NO_FAILURE, "blocked_by": [], "state": "forgotten", "video": None}
-        sources.update_many({"video": sha256}, {"$set": settled})
-        sources.update_many({"earlier_videos": sha256}, {"$pull": {"earlier_videos": sha256}})
-        for collection in _RELATED:
-            library.collections[collection].delete_many({"video": sha256})
+    facts, copy, collections = document.get("ingest", {}), document.get(FORGETTING, ""), library.collections
+    given = [row["_id"] for row in collections["sources"].find({"video": sha256}, {"_id": 1})]
+    removed = {name: collections[name].count_documents({"video": sha256}) for name in RELATED}
     report = PruneReport("forget")
     derived = library.settings.derived_directory / sha256
     if derived.is_dir():
         _delete_video(derived, math.inf, report, dry_run)
-    freed = report.size_bytes + _delete_files(library, sha256, dry_run)
+    freed = report.size_bytes + _delete_files(library.settings, sha256, facts, given, dry_run)
+    for store, stored in stored_objects(library, sha256):
+        removed[store.url], freed = removed.get(store.url, 0) + 1, freed + stored.size_bytes
+        if not dry_run:
+            store.delete(stored.key)
     if not dry_run:
+        for name in RELATED:
+            collections[name].delete_many({"video": sha256})
         remove_partition(sha256)
-        library.changes.add_tombstone(sha256)
-        library.collections["videos"].delete_one({"_id": sha256})
+        collections["sources"].update_many({"video": sha256}, FORGOTTEN_SOURCE)
+        collections["sources"].update_many({"earlier_videos": sha256}, {"$pull": {"earlier_videos": sha256}})
+        library.changes.add_tombstone(sha256, forgotten_at=datetime.now(UTC), undo=copy, **about)
+        collections["videos"].delete_one({"_id": sha256})
     kept = str(facts["path"]) if facts.get("referenced") else None
-    return ForgottenVideo(sha256, name, "forgotten", count, freed, kept)
+    removed["packs"] = report.count
+    return ForgottenVideo(sha256, _name(document), "forgotten", len(given), freed, kept, copy, removed)
 
 
-def _delete_files(library: Library, sha256: str, dry_run: bool) -> int:
-    """Delete the files in the media store and the proxy, not a referenced file. Returns their size in bytes."""
-    store = MediaStore(library.settings)
-    files = [*store.files(sha256), *filter(Path.is_file, [proxy_path(library.settings, sha256)])]
-    freed = sum(path.stat().st_size for path in files)
-    if not dry_run:
-        for path in files:
+def _delete_files(
+    settings: Settings, sha256: str, facts: Mapping[str, Any], sources: Sequence[str], dry_run: bool
+) -> int:
+    """Delete the video's local files but no referenced one, its proxies and what uploads and downloads left.
+
+    Returns:
+        Their size in bytes.
+    """
+    store, proxy = MediaStore(settings), proxy_path(settings, sha256)
+    files = [*store.files(sha256), proxy, proxy.with_name(f"{PARTIAL}{proxy.name}")]
+    files += [store.incoming / f"{source}.{suffix}" for source in sources for suffix in ("part", "json")]
+    files += [path for path in settings.uploads_directory.glob("*/*") if path.name in facts.get("names", ())]
+    freed = 0
+    for path in filter(Path.is_file, files):
+        freed += path.stat().st_size
+        if not dry_run:
             path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # missing, or holds other videos
-            (store.root / sha256[:2]).rmdir()
+    with contextlib.suppress(OSError):  # missing, or holds other videos
+        None if dry_run else (store.root / sha256[:2]).rmdir()
     return freed
 
 

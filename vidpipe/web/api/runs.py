@@ -75,9 +75,11 @@ class RemovalRequest(VideoChoice):
 
     Attributes:
         dry_run: Only list what would be removed.
+        reason: Why, for the audit record.
     """
 
     dry_run: bool = False
+    reason: str = Field("", max_length=500)
 
 
 class RemovalPlan(BaseModel):
@@ -162,7 +164,7 @@ def ask(body: QuestionBody, opened: Searchable, jobs: ServerJobs, caller: Writer
 def forget_videos(
     body: RemovalRequest, opened: Searchable, jobs: ServerJobs, caller: Admin, response: Response
 ) -> Job | RemovalPlan:
-    """Remove videos: files, results, texts, thumbnails, verdicts, lineage and partitions. Backups are kept."""
+    """Remove videos and everything about them. Backups are kept."""
     ids = body.ids(opened.engine)
     if len(ids) > MAX_VIDEOS:
         raise RequestError(413, f"{len(ids)} videos are selected; at most {MAX_VIDEOS} can be removed at once.")
@@ -170,7 +172,7 @@ def forget_videos(
         response.status_code = 200
         return RemovalPlan(videos=forget(opened.library, ids, lambda _: None, dry_run=True))
     audit("forget requested", by=caller.name, videos=ids)
-    return jobs.start(ForgetJob(videos=ids), caller.name)
+    return jobs.start(ForgetJob(videos=ids, by=caller.name, reason=body.reason), caller.name)
 
 
 def _found(job_id: Annotated[str, Path(max_length=64, description="Id of the job.")], jobs: ServerJobs) -> RunningJob:

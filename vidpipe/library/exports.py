@@ -1,0 +1,27 @@
+"""Records of the exports that were written, so that a forgotten video can be removed from them."""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from vidpipe.library.schema import Collections, Document
+
+
+def record(collections: Collections, destination: str, export_format: str) -> None:
+    """Record an export; one to the same destination replaces it.
+
+    Args:
+        collections: Of the library.
+        destination: A path, or the URL of a store with the key.
+        export_format: json, jsonl, csv or parquet.
+    """
+    place = destination if "://" in destination else str(Path(destination).expanduser().absolute())
+    entry = {"destination": place, "format": export_format, "at": datetime.now(UTC)}
+    key = hashlib.sha256(place.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    collections["exports"].replace_one({"_id": key}, entry, upsert=True)
+
+
+def recorded(collections: Collections) -> Iterator[Document]:
+    """Yield the records, the oldest first: `_id`, `destination`, `format`, `at`."""
+    yield from collections["exports"].find().sort("at", 1)
