@@ -20,6 +20,8 @@ from vidpipe.library.states import States
 from vidpipe.library.videos import Videos, chunked
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
+from vidpipe.storage.media_files import MediaFiles
+from vidpipe.storage.stores import Stores
 
 Result = TypeVar("Result")
 
@@ -37,6 +39,8 @@ class Library:
         states: Which videos are current, due, blocked, failed or quarantined.
         sources: The sources' records.
         places: Which store holds the files of which video.
+        stores: The stores.
+        files: The videos' files, on this disk.
     """
 
     def __init__(
@@ -59,6 +63,8 @@ class Library:
         self.states = States(self.collections["videos"])
         self.sources = Sources(self.collections, self.videos, self.retry)
         self.places = VideoPlaces(self.collections, self.retry)
+        self.stores = Stores(settings)
+        self.files = MediaFiles(settings, self.places, self.stores)
         self._committer = Committer(self.collections, written, self.changes)
 
     @classmethod
