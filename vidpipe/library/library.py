@@ -9,6 +9,7 @@ from typing import TypeVar
 from vidpipe.library.changes import Changes
 from vidpipe.library.commits import Committer, PreparedCommit
 from vidpipe.library.connection import Connection, connect
+from vidpipe.library.gridfs_store import all_stores
 from vidpipe.library.leases import Leases, holding_leases
 from vidpipe.library.media_places import VideoPlaces
 from vidpipe.library.provenance import AnswerStore, store_texts
@@ -21,7 +22,6 @@ from vidpipe.library.videos import Videos, chunked
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 from vidpipe.storage.media_files import MediaFiles
-from vidpipe.storage.stores import Stores
 
 Result = TypeVar("Result")
 
@@ -39,7 +39,7 @@ class Library:
         states: Which videos are current, due, blocked, failed or quarantined.
         sources: The sources' records.
         places: Which store holds the files of which video.
-        stores: The stores.
+        stores: The stores, GridFS included.
         files: The videos' files, on this disk.
     """
 
@@ -63,7 +63,7 @@ class Library:
         self.states = States(self.collections["videos"])
         self.sources = Sources(self.collections, self.videos, self.retry)
         self.places = VideoPlaces(self.collections, self.retry)
-        self.stores = Stores(settings)
+        self.stores = all_stores(settings, connection)
         self.files = MediaFiles(settings, self.places, self.stores)
         self._committer = Committer(self.collections, written, self.changes)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from bson.raw_bson import RawBSONDocument
@@ -15,6 +16,7 @@ from vidpipe import __version__
 from vidpipe.errors import UnavailableError
 from vidpipe.library import collection_swap
 from vidpipe.library.connection import Connection
+from vidpipe.library.gridfs_store import all_stores
 from vidpipe.library.media_places import VideoPlaces
 from vidpipe.library.retry import retry_operation
 from vidpipe.library.schema import COLLECTIONS, Document
@@ -226,8 +228,8 @@ def _dump_collection(work: _Backup, name: str) -> None:
 
 def _save_files(work: _Backup, *, media: bool, derived: bool) -> None:
     settings, part = work.settings, work.folder
-    videos = {"videos": work.connection.collection("videos")}
-    files = MediaFiles(settings, VideoPlaces(videos, lambda read: retry_operation(work.connection, read)))
+    places = VideoPlaces({"videos": work.connection.collection("videos")}, partial(retry_operation, work.connection))
+    files = MediaFiles(settings, places, all_stores(settings, work.connection))
     earlier = next(reversed(manifest.whole_backups(part.parent)), None)
 
     def save(source: Path, place: str, size_bytes: int | None, *, link: bool) -> str:
