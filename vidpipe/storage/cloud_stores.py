@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -184,7 +185,10 @@ class DropboxStore(CloudStore):
 
     def _find(self, key: str) -> StoredObject | None:
         found = self._metadata(key)
-        return StoredObject(key, found.size, modified_at=found.server_modified) if found else None
+        return self._object(key, found) if found else None
+
+    def _object(self, key: str, entry: Any) -> StoredObject:
+        return StoredObject(key, entry.size, modified_at=entry.server_modified.replace(tzinfo=UTC))
 
     def _holds(self, key: str, file: Path, sha256: str) -> bool:
         digest = hashlib.sha256()
@@ -238,7 +242,7 @@ class DropboxStore(CloudStore):
             for entry in page.entries:
                 key = (entry.path_display or "")[len(self._root) + 1 :]
                 if isinstance(entry, self._sdk.FileMetadata) and key.startswith(prefix):
-                    yield StoredObject(key, entry.size, modified_at=entry.server_modified)
+                    yield self._object(key, entry)
             page = self._client.files_list_folder_continue(page.cursor) if page.has_more else None
 
 

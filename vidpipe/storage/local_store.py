@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,11 @@ class LocalStore(VerifiedStore):
         path = self.path(key)
         if not path.exists():
             return None
-        stat, size = path.stat(), path.stat().st_size
+        size, modified_s = path.stat().st_size, path.stat().st_mtime
         if path.is_dir():
             files = sum(512 + -(-file.stat().st_size // 512) * 512 for file in path.iterdir())
             size = -(-(files + 1024) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
-        return StoredObject(key, size, modified_at=datetime.fromtimestamp(stat.st_mtime, UTC))
+        return StoredObject(key, size, modified_at=datetime.fromtimestamp(modified_s, UTC))
 
     def _holds(self, key: str, file: Path, sha256: str) -> bool:
         if self.stat(key) is None:
@@ -101,23 +102,23 @@ class LocalStore(VerifiedStore):
         with tempfile.TemporaryFile() as archive:
             with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
                 for file in sorted(path.iterdir()):
-                    entry = tarfile.TarInfo(file.name)
-                    entry.size = file.stat().st_size
-                    with file.open("rb") as opened:
-                        tar.addfile(entry, opened)
+                    tar.add(file, file.name, recursive=False, filter=_without_owner)
             archive.seek(0)
             yield archive
 
 
+def _without_owner(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    return entry.replace(mtime=0, mode=0o644, uid=0, gid=0, uname="", gname="", deep=False)
+
+
 def _extract(archive: Path, folder: Path) -> None:
-    """Extract an archive of plain files with plain names; its bytes are those of the files, so it cannot expand."""
-    with tarfile.open(archive, "r:") as tar:
-        for number, entry in enumerate(tar):
-            plain = entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not entry.issparse()
-            source = tar.extractfile(entry) if plain and _NAME.fullmatch(entry.name) and number < _MAX_FILES else None
-            if source is None:
-                raise StoreError(f"{archive.name} is not the archive of a frame pack.", kind="permanent")
-            with source, (folder / entry.name).open("xb") as target:
-                shutil.copyfileobj(source, target)
-                target.flush()
-                os.fsync(target.fileno())
+    """Extract an archive of plain files with plain names; it is not compressed, so it cannot expand."""
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            files = list(islice(tar, _MAX_FILES + 1))
+            plain = all(file.isreg() and not file.issparse() and _NAME.fullmatch(file.name) for file in files)
+            if plain and len({file.name for file in files}) == len(files) <= _MAX_FILES:
+                return tar.extractall(folder, files, filter="data")
+    except tarfile.TarError:
+        pass
+    raise StoreError(f"{archive.name} is not the archive of a frame pack.", kind="permanent")

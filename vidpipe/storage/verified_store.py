@@ -19,11 +19,10 @@ PART_BYTES = 16 << 20
 _POLICY = RetryPolicy(attempts=4, backoff_s=0.5, max_wait_s=20.0)
 #: Status -> what is wrong, what to do, and whether that helps.
 _REASONS: dict[int, tuple[str, str, FaultKind]] = {
-    0: ("the storage cannot be reached", "Check the network.", "transient"),
+    0: ("the storage is not available", "Check that it can be reached and is not full.", "transient"),
     401: ("access is denied", "Check {}.", "permanent"),
-    403: ("access is denied", "Check {}.", "permanent"),
     404: ("there is no such bucket", "Create it, or correct [Storage] Media.", "permanent"),
-    409: ("the storage is not available now", "", "transient"),
+    409: ("the storage is busy", "", "transient"),
 }
 _OTHER: tuple[str, str, FaultKind] = ("the storage rejected the request", "", "permanent")
 _OWN_ERRORS = (VidpipeError, FetchCancelled, ImportError, TypeError, AttributeError, LookupError, AssertionError)
@@ -80,7 +79,10 @@ class VerifiedStore(Protocol):
 
     def get(self, key: str, file: Path, progress: Progress) -> str:
         """Write an object into `file` and return the sha256 of its bytes (see `ObjectStore`)."""
-        return self._retrying(lambda: self._receive(key, file, progress), progress)
+        try:
+            return self._retrying(lambda: self._receive(key, file, progress), progress)
+        except OSError as error:
+            raise StoreError(f"{file} cannot be written: {error.strerror}.", kind="permanent") from error
 
     def read(self, key: str, start: int, length: int) -> bytes:
         """Return a range of an object's bytes: fewer at its end. Raises NoSuchObject."""
@@ -176,7 +178,8 @@ def fault(error: Any) -> tuple[int, str]:
         return 401, name
     if name == "NoSuchUpload":  # another process has completed it
         return 409, name
-    return int(status or 0), getattr(error, "strerror", None) or name
+    status = int(status or 0) if 400 <= int(status or 0) < 600 else 0  # MongoDB has codes of its own
+    return 401 if status == 403 else status, getattr(error, "strerror", None) or name
 
 
 def or_none(request: Callable[[], Result]) -> Result | None:

@@ -11,9 +11,11 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library.gridfs_store import GRIDFS
@@ -22,7 +24,7 @@ from vidpipe.settings import Settings
 from vidpipe.storage.object_store import LOCAL, NoSuchObject, Progress, StoreError, media_key
 from vidpipe.storage.stores import Stores
 from vidpipe.storage.verified_store import PART_BYTES as PART_BYTES_IN_USE
-from vidpipe.storage.verified_store import VerifiedStore
+from vidpipe.storage.verified_store import VerifiedStore, fault
 from vidpipe_tests.storage.dropbox_server import APP_KEY, APP_SECRET, REFRESH_TOKEN, TOKEN
 from vidpipe_tests.storage.servers import AZURE_KEY, StorageServer, azure_access, free_port
 from vidpipe_tests.storage.transfer_process import URI_VARIABLE, opened_store
@@ -90,6 +92,13 @@ def room(
             store.delete(stored.key)
 
 
+#: Starting processes takes seconds.
+KILLED = [
+    "s3://films/library",
+    *(pytest.param(url, marks=pytest.mark.soak) for url in (*QUICK, *SLOW) if url[:2] != "s3"),
+]
+
+killed = pytest.mark.parametrize("room", KILLED, indirect=True)
 every_store = pytest.mark.parametrize("room", EVERY_STORE, indirect=True)
 
 
@@ -109,7 +118,7 @@ def test_what_was_put_is_found_read_listed_and_deleted(room: Room, size: int) ->
     assert (found.key, found.size_bytes) == (key, size)
     assert found.sha256 in ("", sha256)
     assert found.modified_at is not None
-    assert found.modified_at.tzinfo is not None or store.url.startswith("dropbox")
+    assert abs(found.modified_at - datetime.now(UTC)) < timedelta(hours=1)
     back = room.folder / "back"
     seen: list[tuple[int, int]] = []
     assert store.get(key, back, Progress(lambda done, total: seen.append((done, total)))) == sha256
@@ -177,7 +186,7 @@ def test_a_transfer_is_stopped_and_goes_on_later(room: Room) -> None:
     assert room.store.get(key, back, Progress()) != sha256
 
 
-@every_store
+@killed
 def test_a_killed_upload_shows_nothing_and_goes_on_later(room: Room) -> None:
     key, path, sha256 = room.file(SIZES[-1])
     room.process("put", key, path, sha256, kill_at=2 * PART_BYTES)
@@ -199,7 +208,7 @@ def _uploaded(room: Room) -> int:
     return 0
 
 
-@every_store
+@killed
 def test_a_killed_download_goes_on_where_it_ended(room: Room) -> None:
     key, _, sha256 = room.put(SIZES[-1])
     back = room.folder / "back"
@@ -284,7 +293,7 @@ def test_a_server_that_does_not_answer_may_answer_later(
     server = request.getfixturevalue(SERVERS[url.replace("films/x", "films/library")])
     server.use(monkeypatch, **unreachable(free_port())[url])
     settings = settings.model_copy(update={"download": settings.download.model_copy(update={"retries": 0})})
-    with pytest.raises(StoreError, match="cannot be reached") as error:
+    with pytest.raises(StoreError, match="the storage is not available") as error:
         Stores(settings).of(url).stat(media_key("0" * 64, ".mp4"))
     assert error.value.transient
 
@@ -314,6 +323,35 @@ def test_wrong_credentials_are_a_lasting_error_that_does_not_quote_them(
     assert error.value.kind == "permanent"
     assert error.value.hint.startswith("Check ")
     assert not any(secret in str(error.getrepr()) for secret in (SECRET, AZURE_KEY, TOKEN))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "means"),
+    [
+        (403, "AccessDenied", 401),
+        (403, "SignatureDoesNotMatch", 401),
+        (400, "ExpiredToken", 401),
+        (404, "NoSuchBucket", 404),
+        (404, "NoSuchUpload", 409),
+        (503, "SlowDown", 503),
+        (400, "InvalidRequest", 400),
+    ],
+)
+def test_errors_of_s3_are_told_apart(status: int, code: str, means: int) -> None:
+    response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    assert fault(ClientError(response, "HeadObject")) == (means, code)
+
+
+def test_a_full_disk_is_reported(
+    dropbox_storage: StorageServer, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropbox_storage.use(monkeypatch)
+    with opened_store(settings, "dropbox://films", PART_BYTES) as store:
+        key, _, _ = Room(store, settings, tmp_path, dropbox_storage).put(PART_BYTES)
+        with pytest.raises(StoreError, match="/dev/full cannot be written: ") as error:
+            store.get(key, Path("/dev/full"), Progress())
+        store.delete(key)
+    assert error.value.kind == "permanent"
 
 
 def test_dropbox_renews_its_token(
