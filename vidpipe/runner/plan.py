@@ -122,8 +122,8 @@ class Plan:
     ) -> StageContext:
         """Return what the function of `stage` gets besides its videos; the model's answers belong to the run."""
         resources, settings = {name: self.resources[name] for name in stage.resources}, self.settings_of(stage)
-        cells, cancelled = library.cells(run_id), cancelled or threading.Event()
-        return StageContext(settings, resources, cells, cancelled, progress, library.files)
+        stop = cancelled or threading.Event()
+        return StageContext(settings, resources, library.cells(run_id), stop, progress, library.files)
 
     def texts(self) -> dict[str, str]:
         """Return hash -> text of every rule set and prompt of the run."""

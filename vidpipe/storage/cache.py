@@ -80,9 +80,8 @@ class MediaCache:
             FetchCancelled: `cancelled` was set.
         """
         if size_bytes > self._limit_bytes:
-            sizes = f"{size_bytes / 1e6:,.0f} MB, more than the {self._limit_bytes / 1e6:,.0f} MB of the local cache"
-            hint = "Increase CacheMB in the section [Storage] of config.ini."
-            raise StoreError(f"{key} needs {sizes}.", hint, kind="permanent")
+            message = f"{key} needs {size_bytes / 1e6:,.0f} MB, more than the local cache may hold ([Storage] CacheMB)."
+            raise StoreError(message, "Increase CacheMB in config.ini.", kind="permanent")
         while (held := self.hold(key)) is None:
             with self._reserved(key, size_bytes) as reserved:
                 if reserved and not self.path(key).exists():
@@ -102,16 +101,13 @@ class MediaCache:
 
     def discard(self, key: str) -> bool:
         """Delete a cached file, if there is one, and return whether; False if someone holds it."""
-        with self._admission():
+        with FileLock(self._folder / _LOCK):
             return self._evict(self.entry(key))
-
-    def _admission(self) -> FileLock:
-        return FileLock(self._folder / _LOCK)
 
     @contextmanager
     def _reserved(self, key: str, size_bytes: int) -> Iterator[bool | None]:
         """Reserve room, and lock the entry; yields False if there is none, and None if another holds the entry."""
-        with self._admission():
+        with FileLock(self._folder / _LOCK):
             entry = self.entry(key).open("a+")
             reserved = self._make_room(key, size_bytes) if _locked(entry, fcntl.LOCK_EX) else None
             if reserved:

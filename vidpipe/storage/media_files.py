@@ -81,9 +81,9 @@ class MediaFiles:
             DroppedError: It was dropped.
             FetchCancelled: `cancelled` was set.
         """
-        file = self._settings.resolve(path)
-        with self._held(sha256, media_key(sha256, file.suffix), file, cancelled) or nullcontext():
-            yield file
+        key, file = media_key(sha256, Path(path).suffix), self._settings.resolve(path)
+        with self._held(sha256, key, file, cancelled) or nullcontext() as held:
+            yield self.cache.path(key) if held else file
 
     def pack(self, sha256: str, reference: PackReference, cancelled: Event = _NEVER) -> FramePack:
         """Return a frame pack, downloaded if it is not on this disk, and kept there as long as the object exists.
@@ -93,9 +93,9 @@ class MediaFiles:
             StoreError: It cannot be downloaded.
             FetchCancelled: `cancelled` was set.
         """
-        folder = self._settings.resolve(reference.path)
-        held = self._held(sha256, pack_key(sha256, reference.version), folder, cancelled, reference.version)
-        pack = FramePack(folder)
+        key, folder = pack_key(sha256, reference.version), self._settings.resolve(reference.path)
+        held = self._held(sha256, key, folder, cancelled, reference.version)
+        pack = FramePack(self.cache.path(key) if held else folder)
         if held:
             weakref.finalize(pack, held.close)
         return pack
@@ -195,7 +195,7 @@ class MediaFiles:
                 self._stores.of(LOCAL).put(key, file, digest, progress)
             else:
                 os.utime(file, ns=(time.time_ns(), self._place(sha256).modified_ns))
-                file.replace(path)
+                file.replace(self.cache.path(key))
 
         size_bytes = found.size_bytes * (_PACK_SHARE if version else 1)
         return self.cache.fetch(key, size_bytes, download, cancelled)

@@ -192,7 +192,7 @@ def test_a_file_waits_until_others_leave_room_and_the_wait_can_be_cancelled(tmp_
 def test_a_file_larger_than_the_cache_says_so(tmp_path: Path) -> None:
     (video,) = fill(tmp_path, [LIMIT_BYTES + 1])
     with (
-        pytest.raises(StoreError, match="more than the 1 MB of the local cache") as raised,
+        pytest.raises(StoreError, match="more than the local cache may hold") as raised,
         files_of(tmp_path).video(*video),
     ):
         pass

@@ -14,14 +14,20 @@ from vidpipe_tests.cli.conftest import Command, command_on
 from vidpipe_tests.clips import color_cuts, moving
 
 #: What differs from run to run in the export of one and the same library.
-_OF_THE_RUN = {"at", "run", "seconds", "decode_seconds", "first_seen", "last_fetched"}
+_OF_THE_RUN = {"at", "run", "seconds", "decode_seconds", "first_seen", "last_fetched", "added_at"}
 
 
-def timeless(value: Any) -> Any:
-    """An export without what differs from run to run."""
-    if isinstance(value, dict):
-        return {name: timeless(one) for name, one in value.items() if name not in _OF_THE_RUN}
-    return [timeless(one) for one in value] if isinstance(value, list) else value
+def differences(one: Any, other: Any, place: str = "") -> Iterator[str]:
+    """Yield where two exports differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in sorted(one.keys() | other.keys()):
+            if name not in _OF_THE_RUN:
+                yield from differences(one.get(name), other.get(name), f"{place}.{name}")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            yield from differences(*pair, f"{place}[{number}]")
+    elif one != other:
+        yield f"{place}: {one} and {other}"
 
 
 def exported(vidpipe: Command) -> list[Any]:
@@ -68,7 +74,7 @@ def remote(clips: Path, mongod_uri: str, tmp_path: Path) -> Iterator[Command]:
 def test_the_exported_library_is_the_same_and_everything_works_with_an_empty_cache(
     local: Command, remote: Command
 ) -> None:
-    assert timeless(exported(remote)) == timeless(exported(local))
+    assert list(differences(exported(remote), exported(local))) == []
     evict(remote.home)
     assert [stage for stage, one in remote.json("run")["stages"].items() if one["computed"]] == []
 
