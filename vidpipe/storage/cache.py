@@ -108,12 +108,10 @@ class MediaCache:
     def _reserved(self, key: str, size_bytes: int) -> Iterator[bool | None]:
         """Reserve room, and lock the entry; yields False if there is none, and None if another holds the entry."""
         with FileLock(self._folder / _LOCK):
-            entry = self.entry(key).open("a+")
+            entry = self.entry(key).open("a")
             reserved = self._make_room(key, size_bytes) if _locked(entry, fcntl.LOCK_EX) else None
             if reserved:
-                entry.truncate(0)
-                entry.write(str(size_bytes))
-                entry.flush()
+                self.entry(key).write_text(str(size_bytes))
         with entry:
             yield reserved
 
@@ -150,8 +148,7 @@ class MediaCache:
 
 
 def _locked(entry: IO[bytes] | IO[str], kind: int) -> bool:
-    try:
+    with suppress(BlockingIOError):
         fcntl.flock(entry, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        return True
+    return False
