@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,7 +59,7 @@ class MediaCache:
             entry = self.entry(key).open("rb")
             # a deleted entry, opened before, has no name any more
             if _locked(entry, fcntl.LOCK_SH) and os.fstat(entry.fileno()).st_nlink and self.path(key).exists():
-                os.utime(entry.fileno())
+                os.utime(entry.fileno(), ns=(time.time_ns(),) * 2)  # the kernel's own time is coarse
                 return entry
             entry.close()
         return None
