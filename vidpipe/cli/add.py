@@ -93,4 +93,6 @@ def add(
 def _is_several(given: str) -> bool:
     """Return whether an input is a directory or a list."""
     here = "://" not in given and (Path(given).is_dir() or Path(given).suffix.lower() in TABLE_SUFFIXES | LIST_SUFFIXES)
-    return here or (url_scheme(given) not in ("", "http", "https") and given.endswith("/")) or given.startswith("mongodb")
+    return (
+        here or (url_scheme(given) not in ("", "http", "https") and given.endswith("/")) or given.startswith("mongodb")
+    )

@@ -12,12 +12,19 @@ from bson import ObjectId
 from gridfs import GridFSBucket
 
 from vidpipe.library.connection import Connection
+from vidpipe.settings import Settings
 from vidpipe.storage.object_store import Progress, StoredObject
+from vidpipe.storage.stores import Stores
 from vidpipe.storage.verified_store import PART_BYTES, VerifiedStore
 
 GRIDFS = "gridfs"
 #: No upload takes longer: older chunks that belong to no file are what a killed process left behind.
 _LONGEST_UPLOAD = timedelta(days=1)
+
+
+def all_stores(settings: Settings, connection: Connection) -> Stores:
+    """Return the stores of a library, GridFS included."""
+    return Stores(settings, {GRIDFS: lambda: GridFSStore(connection)})
 
 
 class GridFSStore(VerifiedStore):

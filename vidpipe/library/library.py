@@ -9,7 +9,7 @@ from typing import TypeVar
 from vidpipe.library.changes import Changes
 from vidpipe.library.commits import Committer, PreparedCommit
 from vidpipe.library.connection import Connection, connect
-from vidpipe.library.gridfs_store import GRIDFS, GridFSStore
+from vidpipe.library.gridfs_store import all_stores
 from vidpipe.library.leases import Leases, holding_leases
 from vidpipe.library.media_places import VideoPlaces
 from vidpipe.library.provenance import AnswerStore, store_texts
@@ -21,7 +21,7 @@ from vidpipe.library.states import States
 from vidpipe.library.videos import Videos, chunked
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
-from vidpipe.storage.stores import Stores
+from vidpipe.storage.media_files import MediaFiles
 
 Result = TypeVar("Result")
 
@@ -40,6 +40,7 @@ class Library:
         sources: The sources' records.
         places: Which store holds the files of which video.
         stores: The stores, GridFS included.
+        files: The videos' files, on this disk.
     """
 
     def __init__(
@@ -62,7 +63,8 @@ class Library:
         self.states = States(self.collections["videos"])
         self.sources = Sources(self.collections, self.videos, self.retry)
         self.places = VideoPlaces(self.collections, self.retry)
-        self.stores = Stores(settings, {GRIDFS: lambda: GridFSStore(connection)})
+        self.stores = all_stores(settings, connection)
+        self.files = MediaFiles(settings, self.places, self.stores)
         self._committer = Committer(self.collections, written, self.changes)
 
     @classmethod

@@ -20,8 +20,12 @@ class VideoPlaces:
 
     def get(self, sha256: str) -> MediaPlace:
         """Return where a video is stored; an unknown one is in the local folders."""
-        row = self._retry(lambda: self._videos.find_one({"_id": sha256}, {PLACE: 1})) or {}
-        return MediaPlace.model_validate(row.get(PLACE) or {})
+        return self.find(sha256) or MediaPlace()
+
+    def find(self, sha256: str) -> MediaPlace | None:
+        """Return where a video is stored; None if it is unknown."""
+        row = self._retry(lambda: self._videos.find_one({"_id": sha256}, {PLACE: 1, "ingest.modified_ns": 1}))
+        return MediaPlace.model_validate({**row.get(PLACE, {}), **row["ingest"]}) if row else None
 
     def set_media(self, sha256: str, store: str, *, was: str | None = None) -> bool:
         """Note which store holds a video's file; with `was`, only if it is in that store now. Returns whether."""

@@ -158,11 +158,6 @@ class FramePack:
         if size < max((frame.offset + frame.length for frame in self.frames), default=0):
             raise MediaError(f"The frame pack {self._path} is truncated.", "Run the scenes stage again for this video.")
 
-    @classmethod
-    def open(cls, settings: Settings, reference: PackReference) -> FramePack:
-        """Open the pack that a result refers to."""
-        return cls(settings.resolve(reference.path))
-
     def __iter__(self) -> Iterator[tuple[PackedFrame, bytes]]:
         """Yield every frame with its JPEG."""
         return self._with_bytes(self.frames)

@@ -156,7 +156,7 @@ class _Run:
             self._committer = CommitThread(
                 self.library, self._leases.owner, self._committed, self._leave, self.stop_with
             )
-            self._workers = StageWorkers(self.plan, self.library.cells(self.run_id), self.cancelled, self)
+            self._workers = StageWorkers(self.plan, self.library, self.cancelled, self)
             try:
                 ids = self._selection.due() if videos is None else self._selection.given(videos)
                 left = self._unswept(ids)

@@ -28,7 +28,6 @@ from vidpipe.safe_files import private_directory
 from vidpipe.settings import Settings
 from vidpipe.sources.media_store import MediaStore, hash_file
 from vidpipe.storage.object_store import DROPPED, LOCAL, ObjectStore, Progress, StoredObject
-from vidpipe.storage.stores import Stores
 
 #: Collections with further documents of a video.
 RELATED = ("scenes", "answers", "lineage", "verdicts")
@@ -53,7 +52,7 @@ def sealed_path(settings: Settings, copy: str) -> Path:
 
 def stored_objects(library: Library, sha256: str) -> Iterator[tuple[ObjectStore, StoredObject]]:
     """Yield the objects of a video in every store but the local folders. Raises StoreError."""
-    place, storage, stores = library.places.get(sha256), library.settings.storage, Stores(library.settings)
+    place, storage, stores = library.places.get(sha256), library.settings.storage, library.stores
     for url in {place.media, *place.packs.values(), storage.media, storage.cold_media} - {LOCAL, DROPPED, ""}:
         for prefix in (f"media/{sha256[:2]}/{sha256}.", f"packs/{sha256}/"):
             yield from ((stores.of(url), found) for found in list(stores.of(url).objects(prefix)))
@@ -167,7 +166,7 @@ def restore(library: Library, given: str, add_partition: Callable[[str], None]) 
 
 
 def _restore_files(library: Library, folder: Path) -> None:
-    settings, stores = library.settings, Stores(library.settings)
+    settings, stores = library.settings, library.stores
     for file in (path for path in folder.rglob("*") if path.is_file()):
         place, first, *rest = file.relative_to(folder).parts
         if place == "local":

@@ -1,0 +1,92 @@
+"""A library whose media are in another store than the local folders: the same library, whatever is on this disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vidpipe_tests.cli.conftest import Command, command_on
+from vidpipe_tests.clips import color_cuts, moving
+
+#: What differs from run to run in the export of one and the same library.
+_OF_THE_RUN = {"at", "run", "seconds", "decode_seconds", "first_seen", "last_fetched", "added_at"}
+
+
+def differences(one: Any, other: Any, place: str = "") -> Iterator[str]:
+    """Yield where two exports differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in sorted(one.keys() | other.keys()):
+            if name not in _OF_THE_RUN:
+                yield from differences(one.get(name), other.get(name), f"{place}.{name}")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for number, pair in enumerate(zip(one, other, strict=True)):
+            yield from differences(*pair, f"{place}[{number}]")
+    elif one != other:
+        yield f"{place}: {one} and {other}"
+
+
+def exported(vidpipe: Command) -> list[Any]:
+    lines = vidpipe("export", "-", "--format", "jsonl").stdout.splitlines()
+    assert len(lines) == 2
+    return sorted((json.loads(line) for line in lines), key=lambda one: str(one["video"]["sha256"]))
+
+
+def evict(home: Path) -> None:
+    """Empty the cache, as after a move to another machine."""
+    for folder in (home / "data" / "cache", *(home / "data" / "media").glob("??"), *_packs(home)):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _packs(home: Path) -> list[Path]:
+    return [path.parent for path in (home / "data" / "derived").glob("*/*/manifest.json")]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    color_cuts(folder / "cuts.mp4", ("red", "green", "blue"), audio="sine")
+    moving(folder / "moving.mp4", seconds=1.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(clips: Path, mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    with command_on(tmp_path_factory.mktemp("local"), mongod_uri) as command:
+        assert command("add", clips, "--run").exit_code == 0
+        yield command
+
+
+@pytest.fixture
+def remote(clips: Path, mongod_uri: str, tmp_path: Path) -> Iterator[Command]:
+    """The same library in GridFS."""
+    with command_on(tmp_path / "remote", mongod_uri) as command:
+        vidpipe = command.under(STORAGE_MEDIA="gridfs")
+        result = vidpipe("add", clips, "--run")
+        assert result.exit_code == 0, result.output
+        yield vidpipe
+
+
+def test_the_exported_library_is_the_same_and_everything_works_with_an_empty_cache(
+    local: Command, remote: Command
+) -> None:
+    assert list(differences(exported(remote), exported(local))) == []
+    evict(remote.home)
+    assert [stage for stage, one in remote.json("run")["stages"].items() if one["computed"]] == []
+
+    changed = remote.under(SCENEDETECTION_DETECTOR="content", QWENVL_BACKEND="measured")
+    report = changed.json("run")
+    assert report["failures"] == []
+    assert report["stages"]["scenes"]["computed"] == 2
+    assert len(list((remote.home / "data" / "media").glob("??/*"))) == 2
+
+    evict(remote.home)
+    (sha256, *_) = [one["video"]["sha256"] for one in exported(changed)]
+    assert changed("check", sha256).exit_code == 0
+    evict(remote.home)
+    saved = changed.json("backup", remote.home / "backups", "--media")
+    assert (saved["media"]["missing"], saved["media"]["copied"] + saved["media"]["linked"]) == (0, 2)
