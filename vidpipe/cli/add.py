@@ -41,6 +41,10 @@ def add(
     title: Annotated[str, typer.Option("--title", help="Title, if there is only one input.")] = "",
     retry: Annotated[bool, typer.Option("--retry", help="Retry failed and rejected sources.")] = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="Re-check known URLs for changed content.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Take every video of a page, not only the best one.")] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Most entries of a playlist, channel, folder or page.")
+    ] = None,
     run: Annotated[
         bool, typer.Option("--run", help="Then process these inputs; same as `vidpipe run INPUT...`.")
     ] = False,
@@ -62,9 +66,9 @@ def add(
         note("Note: these options affect runs only; add --run, or pass them to `vidpipe run`.", "yellow")
     labels = tuple(text.strip() for text in label or () if text.strip())
     sources, refused = with_stdin(inputs)
-    if title and (len(sources) != 1 or _is_several(sources[0])):
+    if title and (every or len(sources) != 1 or _is_several(sources[0])):
         raise typer.BadParameter("--title requires a single URL or file; lists have a title column.")
-    adding = Adding(mode.value if mode else None, labels=labels, title=title.strip(), retry=retry, refresh=refresh)
+    adding = Adding(mode.value if mode else None, labels, title.strip(), retry, refresh, every, limit)
     with open_library(context, given) as opened:
         if run:
             request = RunRequest(retry=retry)

@@ -87,7 +87,7 @@ class Sources:
             names=(video.file_name,) if video.file_name else (),
             urls=(video.url,) if video.url else (),
             labels=distinct(record.labels, MOST_LABELS),
-            titles=distinct([record.title]),
+            titles=distinct([record.title or (record.data.title if record.data else "")]),
         )
         new = self._retry(partial(self._videos.add, video.sha256, facts))
         now = self._retry(partial(self._save, record, ()))

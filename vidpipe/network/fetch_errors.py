@@ -19,6 +19,7 @@ class FetchError(VidpipeError):
         kind: `transient`: the same request may succeed later. `permanent`: it will not until the source changes.
             `refused`: vidpipe rejects the source (address not allowed, a web page, too large).
         retry_after_s: Seconds that the server asked to wait.
+        gone: The server says that there is no such file or video (any more).
     """
 
     def __init__(
@@ -29,10 +30,12 @@ class FetchError(VidpipeError):
         kind: FaultKind = "permanent",
         retry_after_s: float | None = None,
         depends_on: tuple[str, ...] = (),
+        gone: bool = False,
     ) -> None:
         super().__init__(message, hint, depends_on=depends_on)
         self.kind = kind
         self.retry_after_s = retry_after_s
+        self.gone = gone
 
     @property
     def transient(self) -> bool:
