@@ -63,7 +63,7 @@ def download(
     limits = settings.download
     part = PartialFile(store.incoming, url.id)
     fetchers = fetchers or Fetchers(settings)
-    task = FetchTask(url, settings, part, store.reservations, on_bytes, cancelled, fetchers, chosen)
+    task = FetchTask(url, settings, part, store.reservations, on_bytes, cancelled, fetchers.of_kind, chosen)
     transfer = fetchers.of(url.reveal()).open(task)
     furthest = 0
 

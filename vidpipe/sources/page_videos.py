@@ -37,14 +37,8 @@ _MINOR = re.compile(
 )
 _PLAYERS = re.compile(r"embed|player|video|watch|vimeo|youtu|dailymotion|wistia|brightcove|kaltura", re.I)
 _METAS = (
-    "og:video:secure_url",
-    "og:video",
-    "og:video:url",
-    "twitter:player:stream",
-    "twitter:player",
-    "contenturl",
-    "embedurl",
-)
+    "og:video:secure_url", "og:video", "og:video:url", "twitter:player:stream", "twitter:player", "contenturl", "embedurl",
+)  # fmt: skip
 #: Field of SourceData -> where it is stated: keys of JSON-LD, names of <meta>.
 _FACTS = {
     "title": ("name", "og:title", "twitter:title", "<title>"), "site": ("og:site_name",), "licence": ("license",),
@@ -108,9 +102,8 @@ def page_videos(content: bytes, base_url: str, content_type: str = "", max_heigh
     # Python's parser needs quadratic time for tags that are not closed
     text = re.sub(r"<(?!/?[a-z][^<>]*>)", " ", "<".join(text.split("<", _MOST_TAGS)[:_MOST_TAGS]), flags=re.I)
     tags = BeautifulSoup(f"<html>{text}", "html.parser").find_all(True)
-    base = next(
-        (url for tag in tags if tag.name == "base" and (url := _absolute(base_url, _of(tag, "href")))), base_url
-    )
+    bases = (_absolute(base_url, _of(tag, "href")) for tag in tags if tag.name == "base")
+    base = next(filter(None, bases), base_url)
     facts: dict[str, str] = {}
     found = [_candidate(base, max_height, one) for one in islice(_stated(tags, facts), _MOST_STATED)]
     best: dict[str, Candidate] = {}
@@ -144,7 +137,7 @@ def _stated(tags: Iterable[Tag], facts: dict[str, str]) -> Iterator[_Stated]:
             facts.setdefault("oembed", href)
         elif tag.name in ("a", "link") and "license" in _of(tag, "rel"):
             facts.setdefault("license", href)
-        elif tag.name == "a" and urlsplit(href.partition("?")[0]).path.lower().endswith(_FILES):
+        elif tag.name == "a" and href.partition("?")[0].lower().endswith(_FILES):
             yield href, _LINK, "a link", "file", words
         elif tag.name == "iframe":
             url = _of(tag, "src", "data-src")
@@ -157,13 +150,8 @@ def _stated(tags: Iterable[Tag], facts: dict[str, str]) -> Iterator[_Stated]:
             yield url, _MAIN if is_main else _MORE, place, "file", words
     for name in _METAS:  # those about the same video are complete at the end of the page only
         words = f"{facts.get('og:video:type')} height={facts.get('og:video:height')}" if name.startswith("og:") else ""
-        yield (
-            facts.get(name),
-            _MAIN,
-            f"its {name}",
-            "file" if name in ("contenturl", "twitter:player:stream") else "embed",
-            words,
-        )
+        kind = "file" if name in ("contenturl", "twitter:player:stream") else "embed"
+        yield facts.get(name), _MAIN, f"its {name}", kind, words
 
 
 def _video_objects(text: str) -> Iterator[tuple[dict[str, Any], str]]:
@@ -196,10 +184,8 @@ def _candidate(base: str, max_height: int, stated: _Stated) -> Candidate | None:
     path = urlsplit(url).path.lower()
     if not url or "flash" in words:
         return None
-    if _STREAM.search(path) or _STREAM.search(words):
-        kind = "stream"
-    elif path.endswith(_FILES) or "video/" in words:
-        kind = "file"
+    kind = "file" if path.endswith(_FILES) or "video/" in words else kind
+    kind = "stream" if _STREAM.search(path) or _STREAM.search(words) else kind
     minor = _MINOR.search(f"{urlsplit(url).netloc}{path} {words}") is not None
     heights = (int(one[one.lastindex or 1]) for one in _HEIGHT.finditer(f"{words} {path}"))
     height = next((one for one in heights if 100 <= one <= 4320), 0)

@@ -1,4 +1,5 @@
 """Generated pages of many shapes: which of their videos is chosen, and why; broken and hostile ones do no harm."""
+# ruff: noqa: E501 - pages as they are
 
 from __future__ import annotations
 

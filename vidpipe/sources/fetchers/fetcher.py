@@ -10,16 +10,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from vidpipe.network.http_response import Validators
 from vidpipe.settings import Settings
 from vidpipe.sources.media_store import DiskReservations, PartialFile
 from vidpipe.sources.source_data import SourceData
 from vidpipe.sources.urls import SourceUrl
-
-if TYPE_CHECKING:
-    from vidpipe.sources.fetchers.registry import Fetchers
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class FetchTask:
         reservations: Disk space.
         on_bytes: Called with (bytes so far, bytes in all or None).
         cancelled: Stops an attempt once it is set.
-        fetchers: Those of the ingest, for what a page embeds.
+        fetcher_of: Gives the fetcher of a kind of source, for what a page embeds.
         chosen: Which of the page's videos the known version is, without secrets; empty: the one that the URL gives.
     """
 
@@ -79,7 +76,7 @@ class FetchTask:
     reservations: DiskReservations
     on_bytes: Callable[[int, int | None], None]
     cancelled: threading.Event
-    fetchers: Fetchers
+    fetcher_of: Callable[[str], Fetcher]
     chosen: str = ""
 
 

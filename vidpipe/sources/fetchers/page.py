@@ -41,7 +41,9 @@ class HttpFetcher:
         """Yield the videos of a page without adverts and the like; the URL itself if it gives a file."""
         store, fetchers = MediaStore(self._settings), Fetchers(self._settings)
         part = PartialFile(store.incoming, url.id)
-        task = FetchTask(url, self._settings, part, store.reservations, lambda *_: None, threading.Event(), fetchers)
+        task = FetchTask(
+            url, self._settings, part, store.reservations, lambda *_: None, threading.Event(), fetchers.of_kind
+        )
         attempts = PageAttempts(task, _ANYTHING)
         try:
             page = attempts.page()
@@ -91,13 +93,10 @@ class PageAttempts:
                 continue
             count = f"best of {len(page.videos)}" if len(page.videos) > 1 else "the only video"
             reason = ", ".join([one.where, count, *([f"after {len(errors)} failed"] if errors else [])])
-            stated = dict(page.data) | {name: value for name, value in dict(result.data or {}).items() if value}
-            facts = {
-                name: self._transfer.scrubbed(value) if isinstance(value, str) else value
-                for name, value in stated.items()
-            }
-            data = SourceData(**facts | {"page_url": page_url, "chosen": chosen, "reason": reason})
-            return replace(result, data=data)
+            facts = dict(page.data) | {name: value for name, value in dict(result.data or {}).items() if value}
+            facts |= {"page_url": page_url, "chosen": chosen, "reason": reason}
+            shown = {name: self._transfer.scrubbed(text) for name, text in facts.items() if isinstance(text, str)}
+            return replace(result, data=SourceData(**facts | shown))
         transient = any(isinstance(error, FetchError) and error.transient for error in errors)
         raise FetchError(
             f"{self._task.url}: none of the {len(page.videos)} videos of this page could be fetched. "
@@ -121,7 +120,7 @@ class PageAttempts:
         """Return the videos of a page. Raises FetchError if it has none."""
         site: Any = None
         with suppress(UnavailableError):
-            site = self._task.fetchers.of_kind("site")
+            site = self._task.fetcher_of("site")
         if found.kind == "playlist" or (site is not None and site.knows(found.url)):
             where = "a stream" if found.kind == "playlist" else _SITE
             return WebPage((Candidate(found.url, "stream", where, (False,)),), SourceData(), "")
@@ -156,7 +155,5 @@ class PageAttempts:
             else:
                 if self._task.part.state.file:  # bytes of another of its videos
                     self._task.part.start(PartialState())
-                self._opened[one.url] = self._task.fetchers.of_kind("site").open(
-                    replace(self._task, url=SourceUrl(one.url))
-                )
+                self._opened[one.url] = self._task.fetcher_of("site").open(replace(self._task, url=SourceUrl(one.url)))
         return self._opened[one.url]
