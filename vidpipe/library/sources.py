@@ -233,7 +233,7 @@ class ListedSources:
 
     def again(self, ids: Iterable[str]) -> None:
         """Make sources due again, whatever their state, because their files have changed."""
-        settled = {"state": {"$in": ["stored", "failed", "refused"]}}
+        settled = {"state": {"$in": ["stored", "failed", "refused", "gone"]}}
         for chunk in chunked(ids):
             self._sources.update_many(
                 {"_id": {"$in": chunk}, **settled}, {"$set": {"state": "new", "failures": 0, "next_try_at": None}}

@@ -37,7 +37,8 @@ _MINOR = re.compile(
 )
 _PLAYERS = re.compile(r"embed|player|video|watch|vimeo|youtu|dailymotion|wistia|brightcove|kaltura", re.I)
 _METAS = (
-    "og:video:secure_url", "og:video", "og:video:url", "twitter:player:stream", "twitter:player", "contenturl", "embedurl",
+    "og:video:secure_url", "og:video", "og:video:url", "twitter:player:stream", "twitter:player", "contenturl",
+    "embedurl",
 )  # fmt: skip
 #: Field of SourceData -> where it is stated: keys of JSON-LD, names of <meta>.
 _FACTS = {

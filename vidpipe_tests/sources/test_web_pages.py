@@ -1,4 +1,4 @@
-"""URLs of web pages: their video is fetched as any other, wherever the page points, and nothing is reached that may not be."""
+"""URLs of web pages: their video is fetched as any other, and no page leads where nothing may be fetched from."""
 
 from __future__ import annotations
 

@@ -97,6 +97,8 @@ class PageAttempts:
             facts |= {"page_url": page_url, "chosen": chosen, "reason": reason}
             shown = {name: self._transfer.scrubbed(text) for name, text in facts.items() if isinstance(text, str)}
             return replace(result, data=SourceData(**facts | shown))
+        if len(errors) == 1:
+            raise errors[0].about(self._task.url.display_url)
         transient = any(isinstance(error, FetchError) and error.transient for error in errors)
         raise FetchError(
             f"{self._task.url}: none of the {len(page.videos)} videos of this page could be fetched. "
