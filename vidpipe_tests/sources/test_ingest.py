@@ -302,7 +302,7 @@ def test_what_was_tried_is_told_to_the_calling_thread(room: IngestHome, server: 
     )
     assert [outcome.state for outcome in outcomes] == ["already stored", "stored", "gone"]
     here = threading.get_ident()
-    assert sorted(told, key=str) == [("failed", None, here), ("stored", outcomes[1].video, here)]
+    assert sorted(told, key=str) == [("gone", None, here), ("stored", outcomes[1].video, here)]
 
 
 def test_old_leftovers_are_cleaned_up_and_young_ones_kept(room: IngestHome) -> None:
