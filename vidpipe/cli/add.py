@@ -46,6 +46,10 @@ def add(
     include_forgotten: Annotated[
         bool, typer.Option("--include-forgotten", help="Also add videos that `vidpipe forget` removed.")
     ] = False,
+    every: Annotated[bool, typer.Option("--all", help="Take every video of a page, not only the best one.")] = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Most entries of a playlist, channel, folder or page.")
+    ] = None,
     run: Annotated[
         bool, typer.Option("--run", help="Then process these inputs; same as `vidpipe run INPUT...`.")
     ] = False,
@@ -67,11 +71,10 @@ def add(
         note("Note: these options affect runs only; add --run, or pass them to `vidpipe run`.", "yellow")
     labels = tuple(text.strip() for text in label or () if text.strip())
     sources, refused = with_stdin(inputs)
-    if title and (len(sources) != 1 or _is_several(sources[0])):
+    if title and (every or len(sources) != 1 or _is_several(sources[0])):
         raise typer.BadParameter("--title requires a single URL or file; lists have a title column.")
     adding = Adding(
-        mode.value if mode else None, labels=labels, title=title.strip(), retry=retry, refresh=refresh,
-        include_forgotten=include_forgotten,
+        mode.value if mode else None, labels, title.strip(), retry, refresh, include_forgotten, every, limit
     )  # fmt: skip
     with open_library(context, given) as opened:
         if run:

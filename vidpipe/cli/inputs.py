@@ -20,7 +20,7 @@ from vidpipe.sources.local_files import LocalMode
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceRecord
 from vidpipe.sources.urls import redacted_url
 
-_FAILED = ("failed", "refused")
+_FAILED = ("failed", "refused", "gone")
 #: Maximum bytes of a line of stdin.
 _LONGEST_LINE = 1 << 16
 
@@ -35,6 +35,8 @@ class Adding:
     retry: bool = False
     refresh: bool = False
     include_forgotten: bool = False
+    every: bool = False
+    limit: int | None = None
 
 
 @dataclass
@@ -121,7 +123,7 @@ def _video(opened: OpenLibrary, text: str, adding: Adding) -> str | None:
             f"No video in the library is called '{text}', and it cannot be added: {error.message}",
             "`vidpipe list` shows the videos; URLs start with https://.",
         ) from None
-    asks_again = adding.mode is not None or adding.refresh or adding.labels or adding.title
+    asks_again = adding.mode is not None or adding.refresh or adding.every or adding.labels or adding.title
     return None if asks_again else _known(opened, text, request)
 
 

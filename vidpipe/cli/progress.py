@@ -31,7 +31,7 @@ _MOST_ACTIVE = 8
 _LINE_EVERY_S = 15.0
 _NAME_WIDTH = 40
 
-_STYLES = {"failed": "red", "refused": "red", "cancelled": "yellow"}
+_STYLES = {"failed": "red", "refused": "red", "gone": "yellow", "cancelled": "yellow"}
 _ENDS = {"computed", "failed", "discarded"}
 
 
@@ -198,6 +198,9 @@ class AddDisplay(_Display):
         if outcome.note:
             line.append_text(words(f" ({outcome.note.rstrip('.')})", "dim"))
         say(self.console, line)
+        data = outcome.source.data if outcome.source else None
+        if data and data.chosen and outcome.stored:
+            say(self.console, words(f"took {data.chosen}: {data.reason}", "dim"), " " * 15)
 
 
 def _shortened_url(url: str) -> str:

@@ -15,6 +15,10 @@ from vidpipe.safe_files import text_path
 
 _MOST_SCENES = 30
 _MOST_SOURCES = 20
+_SOURCE_DATA = {
+    "site": "site", "uploader": "uploader", "uploaded_on": "uploaded", "licence": "licence", "chosen": "took",
+    "reason": "because",
+}  # fmt: skip
 _STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
 
 
@@ -66,7 +70,8 @@ def _show(found: Mapping[str, Any], most_scenes: int) -> None:
 def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     video, metadata = found["video"], found["metadata"]
     facts = [("hash", video["sha256"]), ("file", f"{text_path(video['path'])}, {size(video['size_bytes'])}")]
-    sources = [f"{source['url']} ({source['state']})" for source in found["sources"]]
+    gone = [f", gone since {one['gone_since']:%Y-%m-%d}" if one["gone_since"] else "" for one in found["sources"]]
+    sources = [f"{one['url']} ({one['state']}{since})" for one, since in zip(found["sources"], gone, strict=True)]
     facts.append(("also named", ", ".join(_first(video["names"][1:]))))
     facts += [("title", title) for title in _first(video["titles"])]
     facts.append(("labels", ", ".join(video["labels"])))
@@ -75,6 +80,9 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         labels = Counter(label for part in parts for label in part["labels"]).most_common()
         numbers = ", ".join(_first([f"{label} {number}" for label, number in labels]))
         facts.append(("parts", f"{counted(len(parts), 'labelled part')}: {numbers}"))
+    for source in found["sources"][:1]:
+        data = (source["data"] or {}) | ({"licence": source["licence"]} if source["licence"] else {})
+        facts += [(label, str(data.get(name) or "")) for name, label in _SOURCE_DATA.items()]
     if metadata:
         rate = f"{metadata['frame_rate']:.6g} fps" if metadata["frame_rate"] else ""
         picture = [

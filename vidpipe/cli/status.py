@@ -47,6 +47,7 @@ def status(
         if failed:
             result["failed"] = list(failures(opened.library, opened.plan, limit))
             result["failed_sources"] = list(failed_sources(opened.library, limit))
+            result["gone_sources"] = list(failed_sources(opened.library, limit, ("gone",)))
             result["list_problems"] = list(list_problems(opened.library, limit))
     if as_json:
         print_json(result)

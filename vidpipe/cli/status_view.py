@@ -79,6 +79,8 @@ def show_status(result: Mapping[str, Any]) -> None:
     for source in result.get("failed_sources", ()):
         hint = "The setting that blocked it has changed: it is due again." if source["due"] else ""
         _show_failure(source["message"] or source["url"], hint)
+    for source in result.get("gone_sources", ()):
+        say(console, words(f"• {source['url']}: gone since {source['gone_since'].astimezone():%Y-%m-%d}", "yellow"))
     for problem in result.get("list_problems", ()):
         _show_failure(problem["message"], "")
     _advise(result)

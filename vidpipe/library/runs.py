@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 TOTALS = "totals"
 
 RunStatus = Literal["running", "success", "failure", "canceled", "lost"]
-SourceResult = Literal["stored", "known", "failed", "refused"]
+SourceResult = Literal["stored", "known", "failed", "refused", "gone"]
 
 #: Seconds between two updates of a run's document.
 FLUSH_S = 15.0

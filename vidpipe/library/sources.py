@@ -94,7 +94,7 @@ class Sources:
             names=(video.file_name,) if video.file_name else (),
             urls=(video.url,) if video.url else (),
             labels=distinct(record.labels, MOST_LABELS),
-            titles=distinct([record.title]),
+            titles=distinct([record.title or (record.data.title if record.data else "")]),
         )
         new = self._retry(partial(self._videos.add, video.sha256, facts, video.store))
         now = self._retry(partial(self._save, record, ()))
@@ -243,7 +243,7 @@ class ListedSources:
 
     def again(self, ids: Iterable[str]) -> None:
         """Make sources due again, whatever their state, because their files have changed."""
-        settled = {"state": {"$in": ["stored", "failed", "refused"]}}
+        settled = {"state": {"$in": ["stored", "failed", "refused", "gone"]}}
         for chunk in chunked(ids):
             self._sources.update_many(
                 {"_id": {"$in": chunk}, **settled}, {"$set": {"state": "new", "failures": 0, "next_try_at": None}}

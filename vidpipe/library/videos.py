@@ -312,12 +312,12 @@ class _Gathered:
 def annotations_of(sources: Collection[Document], videos: Sequence[str]) -> dict[str, Annotations]:
     """Return sha256 -> what its sources say, in one query; empty annotations for a video without a source."""
     gathered = {video: _Gathered() for video in videos}
-    fields = dict.fromkeys(("video", "earlier_videos", "labels", "title", "priority"), 1)
+    fields = dict.fromkeys(("video", "earlier_videos", "labels", "title", "priority", "data.title"), 1)
     for row in in_order_of_addition(sources, videos, fields):
         for video in {row["video"], *(row.get("earlier_videos") or ())} & gathered.keys():
             found = gathered[video]
             _put(found.labels, row.get("labels") or (), MOST_LABELS)
-            _put(found.titles, [row.get("title")], MOST_KEPT)
+            _put(found.titles, [row.get("title") or (row.get("data") or {}).get("title")], MOST_KEPT)
             if row["video"] == video:
                 found.priorities.add(row.get("priority") or 0)
     return {

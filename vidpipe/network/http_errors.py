@@ -26,7 +26,7 @@ def status_error(response: requests.Response) -> FetchError:
     status = response.status_code
     reason = f"{status} {response.reason or ''}".strip()[:80]
     if status in (404, 410):
-        return FetchError(f"no such file ({reason}).", "Check the URL for a typo.")
+        return FetchError(f"no such file ({reason}).", "Check the URL for a typo.", gone=True)
     if status in (401, 403, 407, 451):
         return FetchError(
             f"the server denies access ({reason}).",

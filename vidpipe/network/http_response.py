@@ -7,6 +7,7 @@ import email.message
 import io
 import logging
 import re
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -181,10 +182,12 @@ class PartialState(Validators):
     Attributes:
         total_bytes: Size of the complete file, if known.
         encoding: Content-Encoding as announced, although the bytes are plain.
+        file: Which of a page's videos it is; empty: the one that the source's URL itself gives.
     """
 
     total_bytes: int | None = None
     encoding: str = ""
+    file: str = ""
 
     @classmethod
     def of(
@@ -260,6 +263,8 @@ class ResponseBody:
                 plain video files, too. None: the body is not encoded.
             head_bytes: How many bytes `is_plain` needs.
         """
+        self._ahead = bytearray()
+        self._error: Exception | None = None
         self._source: _Peekable | urllib3.HTTPResponse = _Peekable(response.raw)
         encoding = content_encoding(response.headers)
         self.encoded = bool(encoding) and is_plain is not None and not is_plain(self._source.peek(head_bytes))
@@ -269,6 +274,32 @@ class ResponseBody:
         elif encoding:
             log.info("%s: announced as %s, but a plain video file; stored as it is.", display_url, encoding)
 
+    def ahead(self, size_bytes: int, on_bytes: Callable[[int], None], longest_s: float = 60.0) -> bytes | None:
+        """Return the first bytes, which `read` returns again.
+
+        Args:
+            size_bytes: How many; there are fewer at the end, or if more take too long.
+            on_bytes: Called with the number of bytes that were received.
+            longest_s: Seconds until no more bytes are waited for.
+
+        Returns:
+            The bytes; None if the connection broke: `read` returns what came and then raises the error.
+        """
+        end = time.monotonic() + longest_s
+        try:
+            while (
+                len(self._ahead) < size_bytes and time.monotonic() < end and (data := self._source.read1(CHUNK_BYTES))
+            ):
+                self._ahead += data
+                on_bytes(len(data))
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            self._error = error
+            return None
+        return bytes(self._ahead[:size_bytes])
+
     def read(self) -> bytes:
         """Return the next bytes; empty at the end. Raises urllib3's errors."""
-        return self._source.read1(CHUNK_BYTES)
+        data, self._ahead = bytes(self._ahead), bytearray()
+        if not data and self._error:
+            raise self._error
+        return data or self._source.read1(CHUNK_BYTES)

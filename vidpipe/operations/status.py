@@ -1,6 +1,6 @@
 """The state of a library: stages, sources, servers, failures, and what waits for a person."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
@@ -80,10 +80,10 @@ def failures(library: Library, plan: Plan, limit: int) -> Iterator[dict[str, Any
                 }
 
 
-def failed_sources(library: Library, limit: int) -> Iterator[dict[str, Any]]:
-    """Yield why sources failed; limit 0: all."""
+def failed_sources(library: Library, limit: int, states: Sequence[str] = FAILED_SOURCES) -> Iterator[dict[str, Any]]:
+    """Yield why sources failed; limit 0: all. `states`: ("gone",) for those that their servers say do not exist."""
     today = Dependencies.of(library.settings)
-    for source in islice(library.sources.in_state(*FAILED_SOURCES), limit or None):
+    for source in islice(library.sources.in_state(*states), limit or None):
         yield {
             "id": source.id,
             "url": readable_url(source.url),
@@ -91,6 +91,7 @@ def failed_sources(library: Library, limit: int) -> Iterator[dict[str, Any]]:
             "message": source.last_error or "",
             "attempts": source.attempts,
             "failed_at": source.failed_at,
+            "gone_since": source.gone_since,
             "next_try_at": source.next_try_at,
             "due": today.changed_for(source),
         }

@@ -29,6 +29,7 @@ _SOURCE_RESULTS: Mapping[str, SourceResult] = {
     "unchanged": "known",
     "failed": "failed",
     "refused": "refused",
+    "gone": "gone",
 }
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from tenacity import RetryCallState
@@ -31,6 +32,7 @@ def download(
     cancelled: threading.Event,
     fetchers: Fetchers | None = None,
     known: Validators | None = None,
+    chosen: str = "",
     on_bytes: Callable[[int, int | None], None] = lambda done, total: None,
     on_attempt: Callable[[], None] = lambda: None,
 ) -> tuple[PartialFile, TransferResult]:
@@ -46,6 +48,7 @@ def download(
         cancelled: Stops the download once it is set.
         fetchers: If several downloads share them.
         known: The known version: the server is asked only for another one, and may answer that there is none.
+        chosen: Of a page: which of its videos the known version is.
         on_bytes: Called with (bytes so far, bytes in all or None).
         on_attempt: Called before each attempt.
 
@@ -59,8 +62,9 @@ def download(
     """
     limits = settings.download
     part = PartialFile(store.incoming, url.id)
-    task = FetchTask(url, settings, part, store.reservations, on_bytes, cancelled)
-    transfer = (fetchers or Fetchers(settings)).of(url.reveal()).open(task)
+    fetchers = fetchers or Fetchers(settings)
+    task = FetchTask(url, settings, part, store.reservations, on_bytes, cancelled, fetchers.of_kind, chosen)
+    transfer = fetchers.of(url.reveal()).open(task)
     furthest = 0
 
     def attempt() -> TransferResult:
@@ -150,7 +154,12 @@ def refetch(
             file = _refetch(request, sha256, store, settings=settings, cancelled=cancelled, on_bytes=on_bytes)
             return file, url
         except VidpipeError as error:
-            reasons.append(scrub(str(error.about(url)), url))
+            as_of = (
+                f" (as of {datetime.now().astimezone():%Y-%m-%d})"
+                if isinstance(error, FetchError) and error.gone
+                else ""
+            )
+            reasons.append(scrub(f"{error.about(url)}{as_of}", url))
             transient |= error.transient if isinstance(error, FetchError) else isinstance(error, UnavailableError)
     raise FetchError(
         f"The file of video {sha256[:12]} could not be fetched again. {' '.join(reasons) or 'It has no known source.'}",

@@ -106,6 +106,8 @@ def failed_record(before: SourceRecord, error: VidpipeError, url: SourceUrl, set
     refused = isinstance(error, MediaError) or (isinstance(error, FetchError) and error.kind == "refused")
     # a problem of neither the file nor the server (no ffmpeg, say) may be fixed meanwhile
     transient = error.transient if isinstance(error, FetchError) else not refused
+    gone = isinstance(error, FetchError) and error.gone
+    state = "gone" if gone else "refused" if refused else "failed"
     failures = before.failures + 1
     now = datetime.now(UTC)
     next_try_at = None
@@ -115,7 +117,8 @@ def failed_record(before: SourceRecord, error: VidpipeError, url: SourceUrl, set
         next_try_at = now + timedelta(seconds=max(wait_s, min(retry_after_s or 0.0, _LONGEST_RETRY_AFTER_S)))
     return before.model_copy(
         update={
-            "state": "refused" if refused else "failed",
+            "state": "stored" if gone and before.video else state,
+            "gone_since": (before.gone_since or now) if gone else before.gone_since,
             "failures": failures,
             "last_error": scrub(str(error.about(readable_url(before.url))), url.reveal()),
             "last_error_kind": "transient" if transient else "permanent",

@@ -282,6 +282,7 @@ class Ingest:
             cancelled=self._stop,
             fetchers=self._fetchers,
             known=known,
+            chosen=record.data.chosen if record.data else "",
             on_bytes=on_bytes,
             on_attempt=on_attempt,
         )
@@ -350,6 +351,9 @@ class Ingest:
             raise
         except Exception:  # an unexpected error may be that of saving the record
             return IngestOutcome(request.given, "failed", before, error=record.last_error, transient=True)
+        if self._is_stored(request, record) and record.gone_since:
+            note = f"gone since {record.gone_since.astimezone():%Y-%m-%d}; its video is kept"
+            return IngestOutcome(request.given, "unchanged", record, record.video, note=note)
         return IngestOutcome.failed(request.given, record)
 
     def _report(self, outcome: IngestOutcome) -> None:

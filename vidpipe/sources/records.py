@@ -20,7 +20,7 @@ from vidpipe.storage.object_store import LOCAL
 #: "http", "s3", "file", "site", ...: see `vidpipe.sources.fetchers.registry`.
 SourceKind = str
 SourceState = Literal["new", "fetching", "stored", "failed", "refused", "gone", "listed", "forgotten"]
-OutcomeState = Literal["stored", "already stored", "unchanged", "failed", "refused", "cancelled"]
+OutcomeState = Literal["stored", "already stored", "unchanged", "failed", "refused", "gone", "cancelled"]
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s,;)]+[^\s,;).:]")
 _PATH = re.compile(r"(?<![\w/.])/(?:[^\s,;:)]+/)*[^\s,;:)]*[^\s,;:).]")
 
@@ -209,7 +209,7 @@ class IngestOutcome:
         input: As the user gave it, without secrets.
         state: `stored`: its bytes are new in the library. `already stored`: the library had them, from the same URL or
             another one. `unchanged`: checked again, and not modified. `cancelled`: the run was stopped; what was
-            fetched is kept and resumed. `failed` and `refused`: see `error`.
+            fetched is kept and resumed. `failed`, `refused` and `gone`: see `error`.
         source: Record of the source.
         video: sha256 of its video, if there is one.
         stored: The stored file, if it was stored now.
@@ -232,7 +232,7 @@ class IngestOutcome:
     @classmethod
     def failed(cls, given: str, record: SourceRecord, *, known: bool = False) -> IngestOutcome:
         """Return the outcome of a failed or refused source from its record."""
-        state: OutcomeState = "refused" if record.state == "refused" else "failed"
+        state: OutcomeState = record.state if record.state in ("refused", "gone") else "failed"
         transient = record.last_error_kind == "transient"
         return cls(given, state, record, record.video, error=record.last_error, transient=transient, known=known)
 
@@ -250,12 +250,16 @@ class IngestOutcome:
         """Return the outcome as JSON values, with the facts of its source that matter to users."""
         names = ("input", "state", "video", "error", "transient", "known", "note")
         source = self.source
+        data = source.data if source and source.data else SourceData()
         return {
             **{name: getattr(self, name) for name in names},
             "failed_at": source.failed_at if source else None,
             "url": readable_url(source.url) if source else None,
             "attempts": source.attempts if source else 0,
             "next_try_at": source.next_try_at if source else None,
+            "gone_since": source.gone_since if source else None,
+            "chosen": data.chosen,
+            "reason": data.reason,
         }
 
     @property

@@ -139,3 +139,33 @@ def test_labels_and_a_title_can_be_given_and_given_anew(vidpipe: Command, tmp_pa
     shown = vidpipe.json("show", "clip.mp4")["video"]
     assert (shown["labels"], shown["title"]) == (["dogs"], "A day out")
     assert vidpipe("add", tmp_path, "--title", "All of them").exit_code == 2
+
+
+def test_a_page_gives_its_best_video_and_a_link_that_is_gone_a_date(
+    vidpipe: Command, site: tuple[str, Path], tmp_path: Path
+) -> None:
+    address, folder = site
+    clips.color_cuts(folder / "best-720p.mp4", ["red"], seconds_each=0.4)
+    clips.color_cuts(folder / "second.mp4", ["green"], seconds_each=0.4)
+    page = folder / "page.html"
+    page.write_text(
+        "<!doctype html><title>A fine film</title><video src=best-720p.mp4></video><video src=second.mp4></video>"
+    )
+    added = vidpipe("add", f"{address}/page.html")
+    assert added.exit_code == 0, added.stderr
+    assert f"took {address}/best-720p.mp4: the page's <video>, 720p, best of 2" in added.stderr
+    every = vidpipe.json("add", "--all", f"{address}/page.html")
+    assert [one["url"] for one in every["inputs"]] == [f"{address}/best-720p.mp4", f"{address}/second.mp4"]
+    assert len(vidpipe.json("add", "--all", "--limit", "1", f"{address}/page.html")["inputs"]) == 1
+    page.unlink()
+    kept = vidpipe.json("add", "--refresh", f"{address}/page.html")["inputs"][0]
+    assert (kept["state"], kept["error"]) == ("unchanged", None)
+    assert "its video is kept" in kept["note"]
+    shown = vidpipe("show", f"{address}/page.html").stdout
+    assert "A fine film" in shown
+    assert "gone since" in shown
+    never = vidpipe.json("add", f"{address}/never.mp4", code=1)["inputs"][0]
+    assert never["state"] == "gone"
+    status = vidpipe.json("status", "--failed")
+    assert (status["sources"]["gone"], len(status["gone_sources"]), status["failed_sources"]) == (1, 1, [])
+    assert "gone since" in vidpipe("status", "--failed").stdout

@@ -13,7 +13,7 @@ from vidpipe_tests.fault_server import FaultServer, cut, endless, page, redirect
 
 #: What the error of each bad URL says.
 REFUSED = {
-    "page": "this is a web page \\(HTML\\), not a video file. Use the direct link",
+    "page": "this is a web page \\(HTML\\), .*in which no video was found",
     "endless": "the file is larger than 1 MB. MaxSizeMB in the section \\[Download\\]",
     "loop": "redirect loop. Use the direct link",
     "inside": "169.254.169.254 is .*; vidpipe does not connect to it",

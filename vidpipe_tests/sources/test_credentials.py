@@ -141,7 +141,7 @@ def test_a_list_takes_its_secrets_from_the_environment(
     )
     first, second, third = room.add(listed)
     assert first.state == "stored"
-    assert second.state == "failed"
+    assert second.state == "gone"
     assert not any("other-secret" in seen.path for seen in server.requests)
     assert "variable VIDPIPE_SOURCE_MISSING is not set" in str(third.error)
 

@@ -101,7 +101,7 @@ def test_new_bytes_under_a_known_url_are_a_new_video_and_the_source_says_so(
 def test_a_source_that_fails_later_keeps_its_video(room: IngestHome, server: FaultServer, clip: bytes) -> None:
     url = server.add("/clip.mp4", clip)
     room.add_one(url)
-    server.add("/clip.mp4", b"", always=status(404))
+    server.add("/clip.mp4", b"", always=status(400))
     outcome = room.add_one(url, refresh=True)
     assert (outcome.state, outcome.video) == ("failed", sha256_of(clip))
     assert len(room.stored_files()) == 1
@@ -300,9 +300,9 @@ def test_what_was_tried_is_told_to_the_calling_thread(room: IngestHome, server: 
     outcomes = Ingest(room.settings, room.sources).run(
         requests, on_added=lambda outcome: told.append((outcome.state, outcome.video, threading.get_ident()))
     )
-    assert [outcome.state for outcome in outcomes] == ["already stored", "stored", "failed"]
+    assert [outcome.state for outcome in outcomes] == ["already stored", "stored", "gone"]
     here = threading.get_ident()
-    assert sorted(told, key=str) == [("failed", None, here), ("stored", outcomes[1].video, here)]
+    assert sorted(told, key=str) == [("gone", None, here), ("stored", outcomes[1].video, here)]
 
 
 def test_old_leftovers_are_cleaned_up_and_young_ones_kept(room: IngestHome) -> None:

@@ -242,7 +242,7 @@ def test_a_broken_source_stops_no_other(room: IngestHome, server: FaultServer, c
         "no/such/file.mp4",
         "gopher://example.org/x.mp4",
     )
-    states = ["stored", "failed", "refused", "refused", "stored", "refused", "refused"]
+    states = ["stored", "gone", "refused", "refused", "stored", "refused", "refused"]
     assert [outcome.state for outcome in outcomes] == states
     assert all(outcome.error for outcome in outcomes if outcome.state in ("failed", "refused"))
 

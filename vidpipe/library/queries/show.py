@@ -17,7 +17,7 @@ from vidpipe.stages.contract import INGEST
 _SOURCE_FIELDS = {
     "url", "kind", "state", "attempts", "video", "earlier_videos", "content_type", "final_url", "size_bytes",
     "file_name", "last_error", "failed_at", "next_try_at", "first_seen", "last_fetched", "title", "labels", "priority",
-    "licence", "segments",
+    "licence", "segments", "gone_since", "data",
 }  # fmt: skip
 _SCENE_FIELDS = (
     "index", "start_s", "end_s", "start_frame", "end_frame", "thumbnail", "description", "described_by", "answers",

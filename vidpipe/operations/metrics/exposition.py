@@ -26,7 +26,7 @@ from vidpipe.library.schema import SCHEMA_VERSION
 from vidpipe.operations.metrics.snapshot import HomeMetrics, LibraryFigures, MetricsSnapshot, QueueFigures
 
 _RESULTS = ("computed", "current", "failed", "failed_before", "blocked", "busy", "discarded")
-_SOURCE_RESULTS = ("stored", "known", "failed", "refused")
+_SOURCE_RESULTS = ("stored", "known", "failed", "refused", "gone")
 _INDEX = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>vidpipe</title>
 <h1>vidpipe: metrics</h1>

@@ -66,6 +66,8 @@ class FetchTask:
         reservations: Disk space.
         on_bytes: Called with (bytes so far, bytes in all or None).
         cancelled: Stops an attempt once it is set.
+        fetcher_of: Gives the fetcher of a kind of source, for what a page embeds.
+        chosen: Which of the page's videos the known version is, without secrets; empty: the one that the URL gives.
     """
 
     url: SourceUrl
@@ -74,6 +76,8 @@ class FetchTask:
     reservations: DiskReservations
     on_bytes: Callable[[int, int | None], None]
     cancelled: threading.Event
+    fetcher_of: Callable[[str], Fetcher]
+    chosen: str = ""
 
 
 class Attempts(Protocol):

@@ -1,9 +1,9 @@
-"""http(s) URLs: one attempt to download a file, with redirects, Range, limits, and the body into the partial file."""
+"""Files over HTTP: one attempt to download one, with redirects, Range, limits, and the body into the partial file."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import urljoin, urlsplit
@@ -34,15 +34,15 @@ from vidpipe.network.http_response import (
 from vidpipe.network.retry import http_date
 from vidpipe.network.session import LiveConnections, StallWatch, open_session
 from vidpipe.redaction import MASK
-from vidpipe.settings import Settings
 from vidpipe.settings.operation import Download
 from vidpipe.sources.containers import HEAD_BYTES as CONTAINER_HEAD_BYTES
 from vidpipe.sources.containers import looks_like_video
-from vidpipe.sources.fetchers.fetcher import Attempts, FetchTask, ListedFile, TransferResult
+from vidpipe.sources.fetchers.fetcher import FetchTask, TransferResult
 from vidpipe.sources.media_store import DiskReservations, PartialFile
 from vidpipe.sources.urls import SourceUrl, redacted_url, safe_file_name, scrub, url_file_name, without_userinfo
 
 _CHECK_DISK_EVERY_BYTES = 16 << 20
+_LARGEST_PAGE_BYTES = 5 << 20
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
 
@@ -80,23 +80,21 @@ class RemoteFile:
         return redacted_url(final_url)
 
 
-class HttpFetcher:
-    """Brings in http(s) URLs."""
+@dataclass
+class PageFound(Exception):
+    """The URL gives something else than a file: a web page or the playlist of a stream, as `Transfer.reads` asks for.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    Attributes:
+        url: After redirects.
+        kind: As in `vidpipe.media.sniff`; "video" for anything else.
+        content: Of a page or text: the first 5 MB, or what came within a minute.
+        content_type: As the server stated it.
+    """
 
-    def is_folder(self, url: str) -> bool:
-        """Return False: whether a page has several videos is known only after a request."""
-        return False
-
-    def listing(self, url: SourceUrl, limit: int | None = None) -> Iterator[ListedFile]:
-        """Yield the videos of a page."""
-        raise NotImplementedError
-
-    def open(self, task: FetchTask) -> Attempts:
-        """Return the attempts to download a URL."""
-        return Transfer.of(task, RemoteFile(task.url))
+    url: str
+    kind: str
+    content: bytes
+    content_type: str
 
 
 @dataclass
@@ -112,6 +110,9 @@ class Transfer:
         reservations: Disk space.
         on_bytes: Called with (bytes so far, bytes in all or None).
         cancelled: Stops an attempt once it is set.
+        reads: Kinds of content that are no files but raise PageFound.
+        page: The transfer of the page that names this file. They share connections, cookies and, on its host, user and
+            password.
     """
 
     remote: RemoteFile
@@ -120,6 +121,8 @@ class Transfer:
     reservations: DiskReservations
     on_bytes: Callable[[int, int | None], None]
     cancelled: threading.Event
+    reads: frozenset[str] = frozenset()
+    page: Transfer | None = None
 
     @classmethod
     def of(cls, task: FetchTask, remote: RemoteFile) -> Transfer:
@@ -131,13 +134,22 @@ class Transfer:
         self._requested: list[str] = []  # all URLs of the attempt: a server may echo any of them
         self._auth: tuple[bytes, bytes] | None = None
         self._policy = AddressPolicy(self.settings.allowed_private)
-        self._session, self._live = open_session(self._policy, self.settings.user_agent)
+        opened = open_session(self._policy, self.settings.user_agent) if self.page is None else self.page.opened
+        self.opened: tuple[requests.Session, LiveConnections] = opened
+        self._session, self._live = opened
         self.remote.prepare(self._session, self._live)
         self._use_ranges = True
+        # the query may be a signature, another one each time
+        self._file = SourceUrl(self.remote.display_url.partition("?")[0]).id if self.page else ""
+        self._referrer = {"Referer": redacted_url(self.page._url).partition("?")[0]} if self.page else {}
 
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
+
+    def to(self, url: str, reads: frozenset[str] = frozenset()) -> Transfer:
+        """Return the transfer of a file that this page names. Raises FetchError if no redirect might lead there."""
+        return replace(self, remote=RemoteFile(SourceUrl(self._redirected(self._url, url))), reads=reads, page=self)
 
     def attempt(self, known: Validators | None = None) -> TransferResult:
         """Send one request for what the partial file lacks, and read to the end.
@@ -153,6 +165,10 @@ class Transfer:
         url = self.remote.request_url()
         self._requested = [url]
         self._url, self._auth = without_userinfo(url)
+        self._own_origin = _origin(self._url)
+        if self.page:
+            self._requested = [*self.page._requested, url]
+            self._auth, self._own_origin = self.page._auth, self.page._own_origin
         settings = self.settings
         watch = StallWatch(self._live, self.cancelled, min_speed=settings.min_speed, window_s=settings.read_timeout)
         try:
@@ -169,20 +185,20 @@ class Transfer:
             error = FetchError(f"the server stalled ({speed}).", kind="transient")
         elif not isinstance(error, FetchError):
             error = transport_error(error)
-        return error.reworded(self._scrubbed(error.message)).about(self.remote.display_url)
+        return error.reworded(self.scrubbed(error.message)).about(self.remote.display_url)
 
-    def _scrubbed(self, text: str) -> str:
+    def scrubbed(self, text: str) -> str:
+        """Return a text without the secrets of all requested URLs, which a server may echo."""
         return scrub(text, *self._requested)
 
     def _attempt(self, known: Validators | None, watch: StallWatch) -> TransferResult:
         while True:
-            offset = self.part.size if self._use_ranges and self.part.state.if_range else 0
-            headers: dict[str, str] = {}
+            resumes = self._use_ranges and self.part.state.if_range and self.part.state.file == self._file
+            offset = self.part.size if resumes else 0
+            headers = known.conditional_headers() if known is not None else {}
             if offset:
                 headers = {"Range": f"bytes={offset}-", "If-Range": self.part.state.if_range or ""}
-            elif known is not None:
-                headers = known.conditional_headers()
-            response = self._request(headers)
+            response = self._request(headers | self._referrer)
             try:
                 result = self._result(response)
                 if response.status_code == 304 and headers and not offset:
@@ -216,7 +232,8 @@ class Transfer:
             body = ResponseBody(response, self.remote.display_url, looks_like_video, CONTAINER_HEAD_BYTES)
             if body.encoded and held is not None and held.total in (None, held.last + 1):
                 held = None  # it counts the encoded bytes
-            part.start(self._new_state(response, validators, held, body))
+            self._check_content(response, body, watch)  # a page must not replace the bytes of its video
+            part.start(self._new_state(response, validators, held, body).model_copy(update={"file": self._file}))
         elif status == 206:
             raise FetchError("the server sent a partial response to a full request.")
         else:
@@ -284,7 +301,7 @@ class Transfer:
 
     def _send(self, url: str, headers: dict[str, str]) -> requests.Response:
         session, settings = self._session, self.settings
-        auth = self._auth if _origin(url) == _origin(self._url) else None
+        auth = self._auth if _origin(url) == self._own_origin else None
         request = session.prepare_request(requests.Request("GET", url, headers=headers, auth=auth))
         # not Session.send: on a redirect it reads the whole body, however long, before it returns
         response = session.get_adapter(url).send(
@@ -295,7 +312,7 @@ class Transfer:
             proxies=self._proxies(url),
         )
         extract_cookies_to_jar(session.cookies, request, response.raw)  # type: ignore[no-untyped-call]
-        response.reason = self._scrubbed(response.reason or "")
+        response.reason = self.scrubbed(response.reason or "")
         return response
 
     def _redirected(self, url: str, target: str) -> str:
@@ -325,11 +342,11 @@ class Transfer:
     def _result(self, response: requests.Response) -> TransferResult:
         final_url = response.url or self._url
         stated = disposition_name(
-            response.headers.get("Content-Disposition", ""), lambda name: safe_file_name(self._scrubbed(name))
+            response.headers.get("Content-Disposition", ""), lambda name: safe_file_name(self.scrubbed(name))
         )
         if MASK in stated:  # it echoes the request, perhaps cut off in the middle of a secret
             stated = ""
-        own, final = (url_file_name(self._scrubbed(redacted_url(url))) for url in (self._url, final_url))
+        own, final = (url_file_name(self.scrubbed(redacted_url(url))) for url in (self._url, final_url))
         name = stated or (own if "." in own.strip(".") and urlsplit(self._url).hostname != own else final)
         validators = Validators(
             etag=self._free_of_secrets(response.headers.get("ETag")),
@@ -338,8 +355,8 @@ class Transfer:
         content_type = kept_value(response.headers.get("Content-Type"))
         return TransferResult(
             validators,
-            self._scrubbed(content_type) if content_type else content_type,
-            self._scrubbed(self.remote.stored_url(final_url)),
+            self.scrubbed(content_type) if content_type else content_type,
+            self.scrubbed(self.remote.stored_url(final_url)),
             name,
         )
 
@@ -349,7 +366,7 @@ class Transfer:
         The download is then not resumed.
         """
         value = kept_value(header)
-        return value if value is None or self._scrubbed(value) == value else None
+        return value if value is None or self.scrubbed(value) == value else None
 
     def _check_size(self, size_bytes: int) -> None:
         limit_mb = self.settings.max_size_mb
@@ -371,8 +388,7 @@ class Transfer:
             end: Size of the file after the last byte; None if unknown.
         """
         part, total = self.part, self.part.state.total_bytes
-        head = bytearray()
-        sniffed, disk_checked_at = part.size > 0, part.size
+        disk_checked_at = part.size
         self.on_bytes(part.size, total)
         while True:
             try:
@@ -383,11 +399,6 @@ class Transfer:
                     message = f"the connection was interrupted after {part.size}{of} bytes."
                     raise FetchError(message, kind="transient") from error
                 raise
-            if not sniffed:
-                head += data[: HEAD_BYTES - len(head)]
-                if len(head) >= HEAD_BYTES or not data:
-                    self._refuse_other_content(bytes(head))
-                    sniffed = True
             if not data:
                 break
             watch.count(len(data))
@@ -408,21 +419,27 @@ class Transfer:
                 part.start(PartialState())
             raise FetchError(f"the server sent {received} of {end} announced bytes.", kind="transient")
 
-    def _refuse_other_content(self, head: bytes) -> None:
-        """Reject a web page, picture or archive, which the first bytes identify, without downloading all of it."""
-        content = sniff_bytes(head)
-        if content is None:
+    def _check_content(self, response: requests.Response, body: ResponseBody, watch: StallWatch) -> None:
+        """Raise PageFound or FetchError if the first bytes are those of a web page, picture, archive or the like."""
+        head = body.ahead(HEAD_BYTES, watch.count)
+        if head is None:  # reading the body raises the error
             return
-        hints = {
-            "page": "Use the direct link to the video; on many pages, 'Download' or 'Copy video address' gives it.",
-            "playlist": "Save the stream to a file first (for example with yt-dlp) and add that file.",
-        }
-        name = "a web page (HTML)" if content.kind == "page" else content.name
-        raise FetchError(
-            f"this is {name}, not a video file.",
-            hints.get(content.kind, "Use the direct link to a video file."),
-            kind="refused",
-        )
+        content, content_type = sniff_bytes(head), response.headers.get("Content-Type", "")
+        kind = content.kind if content else "video"
+        if kind == "text" and "html" in content_type.lower():
+            kind = "page"
+        elif kind == "playlist" and head.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] not in b"#<":  # of neither HLS nor DASH
+            kind = "text"
+        if kind in self.reads:
+            page = body.ahead(_LARGEST_PAGE_BYTES, watch.count) if kind in ("page", "text") else head
+            if page is None or watch.verdict:
+                raise FetchError("the connection was interrupted.", kind="transient")
+            raise PageFound(response.url or self._url, kind, page, content_type)
+        if content is not None:
+            name = "a web page (HTML)" if kind == "page" else content.name
+            raise FetchError(
+                f"this is {name}, not a video file.", "Use the direct link to a video file.", kind="refused"
+            )
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

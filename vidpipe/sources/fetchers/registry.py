@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from importlib import import_module, metadata
 from urllib.parse import urlsplit
 
-from vidpipe.errors import UnavailableError, visible
+from vidpipe.errors import UnavailableError, VidpipeError, visible
 from vidpipe.settings import Settings
 from vidpipe.sources.fetchers.fetcher import Fetcher
 
 GROUP = "vidpipe.fetchers"
 #: Kind of source -> class of its fetcher.
 _CLASSES = {
-    "http": "http:HttpFetcher",
+    "http": "page:HttpFetcher",
     "s3": "s3:S3Fetcher",
     "site": "site:SiteFetcher",
     "gs": "servers:BucketFetcher",
@@ -97,15 +97,15 @@ class Fetchers:
             return self._made[kind]
 
     def _new(self, kind: str) -> Fetcher:
-        if kind in _CLASSES:
-            module, _, name = _CLASSES[kind].partition(":")
-            made: Fetcher = getattr(import_module(f"vidpipe.sources.fetchers.{module}"), name)(self.settings)
-            return made
+        module, _, name = _CLASSES.get(kind, "").partition(":")
         try:
-            plugin: Fetcher = _plugins()[kind].load()(self.settings)
+            found = import_module(f"vidpipe.sources.fetchers.{module}") if module else None
+            made: Fetcher = (getattr(found, name) if found else _plugins()[kind].load())(self.settings)
+        except VidpipeError:
+            raise
         except (Exception, SystemExit) as error:
             said = visible(f"{type(error).__name__}: {error}")[:500]
             raise UnavailableError(
                 f"the fetcher {kind} cannot be used: {said}.", "Upgrade or uninstall the package that brings it."
             ) from error
-        return plugin
+        return made

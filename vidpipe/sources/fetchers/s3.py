@@ -357,4 +357,7 @@ class S3ErrorResponse:
         if case.kind == "access":
             return UnavailableError(message, hint, depends_on=ACCESS)
         depends_on = ACCESS if case.kind == "permanent" else ()
-        return FetchError(message, hint, kind=case.kind, retry_after_s=self.retry_after_s, depends_on=depends_on)
+        gone = case.codes == "NoSuchKey"
+        return FetchError(
+            message, hint, kind=case.kind, retry_after_s=self.retry_after_s, depends_on=depends_on, gone=gone
+        )

@@ -95,11 +95,13 @@ class Failures(BaseModel):
         stages: video, name, stage, state, message, hint, attempts, next_try_at.
         sources: id, url, state, message, attempts, failed_at, next_try_at; `due`: the setting that blocked it has
             changed.
+        gone: Likewise, sources whose server says that they do not exist, with `gone_since`.
         lists: Problems of watched lists: where, message.
     """
 
     stages: list[dict[str, Any]]
     sources: list[dict[str, Any]]
+    gone: list[dict[str, Any]]
     lists: list[dict[str, Any]]
 
 
@@ -153,4 +155,5 @@ def list_failures(
     stages = [one for one in found if stage in (None, one["stage"]) and state in (None, one["state"])]
     sources = list(failed_sources(library, limit)) if stage is None else []
     lists = list(list_problems(library, limit)) if stage is None else []
-    return Failures(stages=jsonable(stages), sources=jsonable(sources), lists=lists)
+    gone = list(failed_sources(library, limit, ("gone",))) if stage is None else []
+    return Failures(stages=jsonable(stages), sources=jsonable(sources), gone=jsonable(gone), lists=lists)

@@ -70,7 +70,8 @@ async function showFailures() {
   id("retry").hidden = !(failed[0] ?? sources[0]);
   const all = [
     ...found.stages.map((one) => [one, link(`/videos/${one.video}`, one.name), ` ${one.stage}: ${one.state}, attempts: ${one.attempts}`]),
-    ...found.sources.map((one) => [one, `${one.url}: ${one.state}`]), ...found.lists.map((one) => [one, one.where])];
+    ...found.sources.map((one) => [one, `${one.url}: ${one.state}`]), ...found.lists.map((one) => [one, one.where]),
+    ...found.gone.map((one) => [one, `${one.url}: gone since ${new Date(one.gone_since).toLocaleDateString()}`])];
   show("failures", found, () => all.map((one) => item(...one)));
 }
 
