@@ -1,7 +1,10 @@
 """vidpipe export: results as JSON, JSON Lines, CSV or Parquet."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,16 +14,24 @@ from vidpipe.cli import options
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.output import counted, exact_stdout, note, print_json
 from vidpipe.cli.video_selection import search_engine
+from vidpipe.errors import SettingsError
 from vidpipe.library.queries import export as exports
 from vidpipe.settings import audit
+from vidpipe.settings.storage import check_store
+from vidpipe.sources.media_store import hash_file
 from vidpipe.stages.registry import enabled_analyses
+from vidpipe.storage.object_store import Progress
+from vidpipe.storage.stores import Stores
 
 
 @options.with_filters
 def export(
     context: typer.Context,
     destination: Annotated[
-        str, typer.Argument(metavar="DEST", help="A directory (json), a file, or - for stdout (jsonl, csv).")
+        str,
+        typer.Argument(
+            metavar="DEST", help="A directory (json), a file, s3://bucket/file (gs, az, dropbox), or - for stdout."
+        ),
     ],
     *,
     file_format: Annotated[
@@ -44,7 +55,8 @@ def export(
     with open_library(context) as opened:
         selected = filters or search is not None
         ids = search_engine(opened).ids(search or "", filters) if selected else None
-        result = export_to(opened, destination, file_format.value if file_format else None, ids=ids, scenes=scenes)
+        kind, named = file_format.value if file_format else None, (*filters, *([search] if search else []))
+        result = export_to(opened, destination, kind, ids=ids, scenes=scenes, filters=named)
     if as_json:
         print_json(result)
 
@@ -56,17 +68,43 @@ def export_to(
     *,
     ids: Sequence[str] | None = None,
     scenes: bool = False,
+    filters: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Export, and report on stderr what was written. file_format: None to derive it from the destination's suffix."""
     chosen: Any = file_format or ("jsonl" if destination == "-" else exports.format_of(destination))
-    target: Any = exact_stdout() if destination == "-" else Path(destination).expanduser()
-    if destination.endswith("/"):
-        target.mkdir(parents=True, exist_ok=True)  # Path drops the slash: out/ is a directory, also for csv
-    analyses = enabled_analyses(opened.settings)
-    done = exports.export(opened.library, target, chosen, opened.plan.specs, analyses=analyses, ids=ids, scenes=scenes)
+    local = nullcontext(Path(destination).expanduser())
+    with upload(opened, destination, chosen) if "://" in destination else local as path:
+        target: Any = exact_stdout() if destination == "-" else path
+        if destination.endswith("/"):
+            target.mkdir(parents=True, exist_ok=True)  # Path drops the slash: out/ is a directory, also for csv
+        done = exports.export(
+            opened.library, target, chosen, opened.plan.specs, analyses=enabled_analyses(opened.settings), ids=ids,
+            scenes=scenes,
+        )  # fmt: skip
+    if "://" in destination:
+        done = replace(done, path=destination)
+    if destination != "-":
+        exports.record(opened.library, done, filters)
     audit("export", **asdict(done))
     what = counted(done.videos, "video")
     if done.scenes:
         what = f"{counted(done.rows, 'scene')} of {what}"
     note(f"Exported {what} to {done.path if done.path != '-' else 'stdout'} ({done.format}).")
     return asdict(done)
+
+
+@contextmanager
+def upload(opened: OpenLibrary, destination: str, file_format: str) -> Iterator[Path]:
+    """Give a path for an export, and store what was written there in the store that `destination` names."""
+    folder, _, name = destination.rstrip("/").rpartition("/")
+    if file_format == "json" or destination.endswith("/"):
+        folder = destination
+    try:
+        store = Stores(opened.settings).of(check_store(folder if not folder.endswith(":/") else f"{folder}/"))
+    except ValueError as error:
+        raise SettingsError(f"{destination} is not in a store: {error}.", "`vidpipe export --help`.") from None
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / name
+        yield path
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            store.put(file.name, file, hash_file(file, threading.Event())[0], Progress())

@@ -10,7 +10,7 @@ from vidpipe.library.changes import Changes
 from vidpipe.library.commits import Committer, PreparedCommit
 from vidpipe.library.connection import Connection, connect
 from vidpipe.library.leases import Leases, holding_leases
-from vidpipe.library.media_places import VideoPlaces
+from vidpipe.library.media_places import PLACE, VideoPlaces
 from vidpipe.library.provenance import AnswerStore, store_texts
 from vidpipe.library.retry import retry_operation
 from vidpipe.library.schema import COLLECTIONS, Collections, Document
@@ -108,7 +108,7 @@ class Library:
         of_stage: Document = {f"stages.{stage}.status": "ok", f"stages.{stage}.spec": spec}
         queries = [of_stage] if videos is None else ({"_id": {"$in": chunk}, **of_stage} for chunk in chunked(videos))
         for query in queries:
-            yield from self.collections["videos"].find(query, {self.graph.key(stage): 1})
+            yield from self.collections["videos"].find(query, {self.graph.key(stage): 1, f"{PLACE}.media": 1})
 
     def store_texts(self, texts: Mapping[str, str]) -> None:
         """Store texts of rules and prompts by their hash, so that their results can be explained later."""

@@ -23,6 +23,7 @@ from pymongo.errors import DuplicateKeyError
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.changes import Changes
+from vidpipe.library.media_places import PLACE
 from vidpipe.library.schema import LAST_URL, MOST_KEPT, MOST_LABELS, Collections, Document, new_entry
 from vidpipe.safe_files import path_text
 from vidpipe.sources.urls import stored_spellings
@@ -213,7 +214,7 @@ def projection(graph: StageGraph, reads: Iterable[str], results: Iterable[str] =
         reads: The fields ("stage.field").
         results: Stages whose whole stored result is needed.
     """
-    paths: set[str] = {"stages", "scene_generation", "lease", "ingest.names"}
+    paths: set[str] = {"stages", "scene_generation", "lease", "ingest.names", f"{PLACE}.media"}
     for read in map(FieldRead.parse, reads):
         model = graph.result_model(read.stage)
         if read.field not in model.scene_fields:

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from vidpipe.library.library import Library
+from vidpipe.library.media_places import is_dropped
 from vidpipe.pipeline.event_metadata import IDENTIFYING_FIELDS, anonymous
 from vidpipe.settings import Settings
 from vidpipe.sources.media_store import hash_file
@@ -96,6 +97,8 @@ def scenes_cover_duration(document: Document, scenes: Sequence[Document], settin
 
 def file_has_its_hash(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
     """Check that the whole stored file still has the hash that is its name."""
+    if is_dropped(document):
+        return CheckOutcome(True, "The file was deleted after processing.", {})
     path = settings.resolve((document.get("raw_video") or document["ingest"])["path"])
     try:
         sha256, size = hash_file(path, threading.Event())

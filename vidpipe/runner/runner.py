@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.videos import chunked, projection
+from vidpipe.runner.budget import reserve_refetch
 from vidpipe.runner.due import Selection
 from vidpipe.runner.isolated_retry import IsolatedRetry
 from vidpipe.runner.plan import Plan
@@ -30,6 +31,7 @@ from vidpipe.settings import Settings, audit
 from vidpipe.stages.contract import Observer, Outcome, OutOfReach, Stage, StageError, StageEvent
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import fingerprint
+from vidpipe.storage.object_store import DROPPED, LOCAL
 
 log = logging.getLogger(__name__)
 
@@ -289,12 +291,22 @@ class _Run:
                 stage, self.plan.specs[stage.name], self._stamp
             ):
                 self._pass_over(state, stage)
-            elif stage.name not in self._request.force and state.came_back(stage, self.plan.specs[stage.name]):
+            elif self._may_confirm(state, stage):
                 self._commit(state, stage, None, 0.0)
             else:
                 self._workers.put(StageWork(state, stage))
                 return
         self._committer.put(CommitEntry(state.sha256))
+
+    def _may_confirm(self, state: VideoState, stage: Stage) -> bool:
+        """Whether the old result is current after all: its inputs came back, or its file was deleted on purpose."""
+        if not (state.dropped and stage.reads_file):
+            return stage.name not in self._request.force and state.came_back(stage, self.plan.specs[stage.name])
+        needed, size_bytes = self._selection.needs_original(state), state.item(stage)["ingest.size_bytes"]
+        may = self._request.refetch or (
+            needed and self.library.retry(lambda: reserve_refetch(self.library, size_bytes))
+        )
+        return not (needed and may)
 
     def _pass_over_all(self, state: VideoState) -> None:
         for stage in self.plan.stages:
@@ -304,7 +316,9 @@ class _Run:
     def _pass_over(self, state: VideoState, stage: Stage) -> None:
         now = state.state(stage, self.plan.specs[stage.name])
         state.done.add(stage.name)
-        if now == "current":
+        if state.dropped and stage.reads_file and self._selection.is_due(state, stage):
+            self._report_event(StageEvent(state.sha256, stage.name, "waiting", state.name))
+        elif now == "current":
             self._report_event(StageEvent(state.sha256, stage.name, now, state.name))
         elif now == "blocked":  # reported after the failure that it waits for is stored
             self._committer.put(CommitEntry(state.sha256, event=StageEvent(state.sha256, stage.name, now, state.name)))
@@ -358,6 +372,9 @@ class _Run:
             else:
                 self._committer.put(CommitEntry(work.state.sha256))
             return
+        if outcome.result is not None and work.state.dropped and work.stage.reads_file:
+            self.library.places.set_media(work.state.sha256, LOCAL, was=DROPPED)
+            work.state.dropped = False
         self._commit(work.state, work.stage, with_names(outcome, work), seconds)
         self._advance(work.state)
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from vidpipe.library.commits import Commit, PreparedCommit, prepare
+from vidpipe.library.media_places import is_dropped
 from vidpipe.library.schema import new_entry
 from vidpipe.library.states import State, classify
 from vidpipe.library.videos import read_fields, read_result
@@ -34,6 +35,7 @@ class VideoState:
 
     Attributes:
         done: Stages that this run has finished for this video.
+        dropped: Its file was deleted on purpose after processing.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class VideoState:
             # the process that added the video may have had the analysis disabled
             if stage.optional and "status" not in self.entries.get(stage.name, {}):
                 self.entries[stage.name] = {**new_entry(graph, stage.name), "ready": self._is_ready(graph, stage.name)}
+        self.dropped = is_dropped(document)
         self._document = document
         self._graph = graph
         self._load_scenes = load_scenes

@@ -16,8 +16,8 @@ import pytest
 from vidpipe.errors import VidpipeError
 from vidpipe.settings.operation import Download
 from vidpipe.sources.download import refetch
-from vidpipe.sources.records import IngestOutcome
 from vidpipe.sources.fetchers.s3 import S3Address, S3Clients
+from vidpipe.sources.records import IngestOutcome
 from vidpipe_tests.fault_server import FaultServer
 from vidpipe_tests.sources.conftest import IngestHome, sha256_of
 from vidpipe_tests.sources.s3_server import KEY_ID, SECRET, S3Server

@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -128,6 +129,13 @@ def export(
         path = path / f"{'scenes' if scenes else 'videos'}.{file_format}"
     with _replacing(path) as file:
         return _write(batches, file, str(path), file_format, analyses, scenes=scenes)
+
+
+def record(library: Library, done: ExportSummary, filters: Sequence[str]) -> None:
+    """Record a written export, so that a forgotten video can be removed from it."""
+    destination = done.path if "://" in done.path else str(Path(done.path).resolve())
+    made = {"format": done.format, "videos": done.videos, "filters": list(filters), "at": datetime.now(UTC)}
+    library.collections["exports"].update_one({"destination": destination}, {"$set": made}, upsert=True)
 
 
 def _documents(library: Library, specs: Mapping[str, str], ids: Sequence[str] | None, batch_size: int) -> Rows:

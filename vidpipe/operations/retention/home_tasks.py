@@ -27,12 +27,16 @@ from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked
+from vidpipe.operations.media_moves import MediaMover
 from vidpipe.operations.proxies import PARTIAL, proxy_path
 from vidpipe.operations.retention import PruneReport, PruneTask, cutoff
 from vidpipe.operations.retention.video_removal import delete_unreferenced
+from vidpipe.runner.due import NOT_DROPPED
+from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
 from vidpipe.settings.logs import AUDIT_NAME
 from vidpipe.sources.media_store import MediaStore
+from vidpipe.storage.stores import Stores
 
 _CHUNK = 1000
 #: Pause between the chunks of a large deletion, so that others get access to the database.
@@ -50,6 +54,7 @@ def home_tasks(settings: Settings, library: Library) -> list[PruneTask]:
         PruneTask("proxies", partial(delete_proxies, settings, library)),
         PruneTask("downloads", partial(delete_downloads, settings)),
         PruneTask("journals", partial(delete_journals, settings, library)),
+        PruneTask("originals", partial(store_originals, settings, library)),
         PruneTask("measures", partial(delete_run_figures, runs, figures_before)),
     ]
 
@@ -68,6 +73,31 @@ def delete_downloads(settings: Settings, report: PruneReport, dry_run: bool) -> 
     for path in store.clean(days, dry_run=dry_run):
         if path in stats:
             report.add(stats[path].st_size, stats[path].st_mtime)
+
+
+def store_originals(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:
+    """Delete the files of completely processed videos if KeepOriginals = no, or move them to ColdMedia after a while."""
+    storage, graph, mover = settings.storage, library.graph, MediaMover(library, Stores(settings))
+    if storage.keep_originals and not storage.cold_media:
+        return
+    with contextlib.closing(Plan.make(graph, settings)) as plan:
+        if plan.unavailable:
+            report.notes.append(f"No video is complete while these stages cannot run: {', '.join(plan.unavailable)}.")
+            return
+        current = {"status": "ok", "stale": False}
+        complete: Document = {f"stages.{name}.spec": spec for name, spec in plan.specs.items()}
+        complete |= {f"stages.{name}.{key}": value for name in plan.specs for key, value in current.items()}
+    complete["ingest.referenced"] = {"$ne": True}
+    if storage.keep_originals:
+        before = datetime.fromtimestamp(cutoff(storage.cold_after_days), UTC)
+        complete["$expr"] = {"$lt": [{"$max": [f"$stages.{name}.at" for name in graph.names]}, before]}
+    videos = [row["_id"] for row in library.collections["videos"].find({**complete, **NOT_DROPPED}, {"_id": 1})]
+    if storage.keep_originals:
+        mover.move(report, storage.cold_media, videos, packs=False, dry=dry_run)
+        return
+    mover.drop(report, mover.with_source(videos), complete, dry=dry_run)
+    if kept := len(videos) - report.count:
+        report.notes.append(f"{kept} are kept, because no known source can give them again.")
 
 
 def delete_proxies(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:
