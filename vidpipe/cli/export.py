@@ -1,7 +1,6 @@
 """vidpipe export: results as JSON, JSON Lines, CSV or Parquet."""
 
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
@@ -14,10 +13,8 @@ from vidpipe.cli import options
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.output import counted, exact_stdout, note, print_json
 from vidpipe.cli.video_selection import search_engine
-from vidpipe.errors import SettingsError
 from vidpipe.library.queries import export as exports
 from vidpipe.settings import audit
-from vidpipe.settings.storage import check_store
 from vidpipe.sources.media_store import hash_file
 from vidpipe.stages.registry import enabled_analyses
 from vidpipe.storage.object_store import Progress
@@ -77,10 +74,8 @@ def export_to(
         target: Any = exact_stdout() if destination == "-" else path
         if destination.endswith("/"):
             target.mkdir(parents=True, exist_ok=True)  # Path drops the slash: out/ is a directory, also for csv
-        done = exports.export(
-            opened.library, target, chosen, opened.plan.specs, analyses=enabled_analyses(opened.settings), ids=ids,
-            scenes=scenes,
-        )  # fmt: skip
+        specs, analyses = opened.plan.specs, enabled_analyses(opened.settings)
+        done = exports.export(opened.library, target, chosen, specs, analyses=analyses, ids=ids, scenes=scenes)
     if "://" in destination:
         done = replace(done, path=destination)
     if destination != "-":
@@ -97,14 +92,10 @@ def export_to(
 def upload(opened: OpenLibrary, destination: str, file_format: str) -> Iterator[Path]:
     """Give a path for an export, and store what was written there in the store that `destination` names."""
     folder, _, name = destination.rstrip("/").rpartition("/")
-    if file_format == "json" or destination.endswith("/"):
-        folder = destination
-    try:
-        store = Stores(opened.settings).of(check_store(folder if not folder.endswith(":/") else f"{folder}/"))
-    except ValueError as error:
-        raise SettingsError(f"{destination} is not in a store: {error}.", "`vidpipe export --help`.") from None
+    base = destination.rstrip("/") if file_format == "json" or destination.endswith("/") else folder
+    store, progress = Stores(opened.settings).of(base if not base.endswith(":/") else f"{base}/"), Progress()
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / name
         yield path
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-            store.put(file.name, file, hash_file(file, threading.Event())[0], Progress())
+            store.put(file.name, file, hash_file(file, progress.cancelled)[0], progress)

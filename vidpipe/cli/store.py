@@ -1,9 +1,8 @@
 """vidpipe store: what stores hold, moving it, checking it, and repairing it."""
 
-from enum import StrEnum
 from functools import partial
 from threading import Event
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,71 +12,58 @@ from vidpipe.cli.options import Json, Search
 from vidpipe.cli.output import note, out, print_json, say, words
 from vidpipe.cli.progress import PartsDisplay
 from vidpipe.cli.video_selection import Where, chosen_videos
-from vidpipe.errors import SettingsError
 from vidpipe.network.fetch_errors import FetchCancelled
 from vidpipe.operations.media_moves import MediaMover
 from vidpipe.operations.retention import PruneReport
-from vidpipe.settings.storage import check_store
+from vidpipe.settings import audit
 from vidpipe.storage.object_store import Progress
 from vidpipe.storage.stores import Stores
-
-
-class StoreAction(StrEnum):
-    """What `vidpipe store` does."""
-
-    status = "status"
-    move = "move"
-    verify = "verify"
-    repair = "repair"
-
 
 _ACTION = (
     "status: how much each store holds. move: move files and frame packs. verify: find missing, wrong and unknown \
 objects. repair: store missing and wrong ones again."
 )
 _STORE = "move: local, gridfs, s3://bucket/prefix, gs://…, az://… or dropbox://…; default: [Storage] Media."
+_ORPHANS = "repair: delete objects of no video that are older than a day."
 
 
 def store(
     context: typer.Context,
-    action: Annotated[StoreAction, typer.Argument(help=_ACTION)],
+    action: Annotated[Literal["status", "move", "verify", "repair"], typer.Argument(help=_ACTION)],
     to: Annotated[str | None, typer.Argument(metavar="[STORE]", help=_STORE)] = None,
     *,
     where: Where = None,
     search: Search = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="move: most videos to move; 0 means all.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="move: most files and packs; 0 means all.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="move: only count.")] = False,
     hashes: Annotated[bool, typer.Option("--hash", help="verify, repair: read all files and compare hashes.")] = False,
-    delete_orphans: Annotated[
-        bool, typer.Option("--delete-orphans", help="repair: delete objects of no video that are older than a day.")
-    ] = False,
+    delete_orphans: Annotated[bool, typer.Option("--delete-orphans", help=_ORPHANS)] = False,
     as_json: Json = False,
 ) -> int:
-    """Show what each store holds, move videos between stores, and verify or repair what is stored.
+    """Show what each store holds; move, verify and repair what is stored.
 
     A move deletes nothing before it is verified at the destination; repeating it completes an interrupted one. Files
     that are only referenced stay where they are. Exit code 1: something is wrong, or could not be moved or repaired.
     """
-    report = PruneReport(action.value)
-    with open_library(context) as opened, PartsDisplay(f"Store {action.value}") as display:
+    report = PruneReport(action)
+    with open_library(context) as opened, PartsDisplay(f"Store {action}") as display:
         stores, every = Stores(opened.settings), not where and search is None
 
         def work(cancelled: Event) -> dict[str, Any]:
-            mover = MediaMover(
-                opened.library, stores, Progress(cancelled=cancelled), partial(display.progress, "objects", total=None)
-            )
-            if action is StoreAction.status:
-                return mover.usage()
-            if action is StoreAction.move:
-                destination = check_store(to or opened.settings.storage.media)
+            on_done = partial(display.progress, "files and packs", total=None)
+            mover = MediaMover(opened.library, stores, Progress(cancelled=cancelled), on_done)
+            if action == "status":
+                return {"media": opened.settings.storage.media, **mover.usage()}
+            if action == "move":
                 ids = chosen_videos(opened, (), every=every, where=where or (), search=search)
-                mover.move(report, destination, ids, limit=limit, dry=dry_run)
+                destination = to.rstrip("/") if to else opened.settings.storage.media
+                mover.move(report, destination, mover.parts(ids), limit=limit, dry=dry_run)
                 return {"dry_run": dry_run, **report.as_document()}
             problems = list(mover.verify(hashes=hashes))
-            if action is StoreAction.verify:
+            if action == "verify":
                 report.notes += [f"{kind}: {part.key} in {part.store}." for kind, part in problems]
                 return {"problems": [{"problem": kind, **part._asdict()} for kind, part in problems]}
-            mover.repair(report, [part for kind, part in problems if kind != "orphan"])
+            mover.each(report, [part for kind, part in problems if kind != "orphan"], mover.repair)
             mover.delete_orphans(report, [part for kind, part in problems if kind == "orphan" and delete_orphans])
             return report.as_document()
 
@@ -86,14 +72,14 @@ def store(
         except FetchCancelled:
             note("Stopped; repeat the command to continue.", "yellow")
             return INTERRUPTED
-        except ValueError as error:
-            raise SettingsError(f"{to}: {error}.", "`vidpipe store --help` shows the kinds of stores.") from None
+    audit("store", action=action, **{**report.as_document(), "kind": action})
     if as_json:
         print_json(result)
-    else:
-        rows = result.get("stores") or {report.kind: {"videos": report.count, "bytes": report.size_bytes}}
-        for name, row in rows.items() if action is not StoreAction.verify else ():
-            say(out(), words(", ".join([name, *(f"{number:,} {what}" for what, number in row.items())])))
-        for text in [*report.notes, *result.get("notes", ())]:
-            say(out(), words(text, "yellow"))
+        return 1 if report.notes else 0
+    for name, row in result.get(
+        "stores", {action: {"files and packs": report.count, "bytes": report.size_bytes}}
+    ).items():
+        say(out(), words(f"{name}: {', '.join(f'{number:,} {what}' for what, number in row.items())}"))
+    for text in report.notes:
+        say(out(), words(text, "yellow"))
     return 1 if report.notes else 0

@@ -37,8 +37,7 @@ _MAX_FAILURES = 20
 
 _BUSY = StageError("Another run is processing this video.", "Materialize it again once that run has finished.")
 _DISCARDED = StageError("An input changed during the computation.", "The video is due again; materialize it again.")
-_WAITING = StageError("Its file was deleted after processing.", "`vidpipe run --refetch` downloads it again.")
-_WITHOUT_RESULT = ("failed", "blocked", "busy", "discarded", "waiting")
+_WITHOUT_RESULT = ("failed", "blocked", "busy", "discarded")
 
 
 class EventReporter:
@@ -221,8 +220,6 @@ class EventReporter:
                 yield observation(replace(event, stage=stage.name), _BUSY)
         elif event.state == "discarded":
             yield observation(event, _DISCARDED)
-        elif event.state == "waiting":
-            yield observation(event, _WAITING)
 
     def _error_of(self, event: StageEvent, document: Document) -> StageError:
         return anonymous(event.error or StageError("It failed."), document, self._plan.settings)

@@ -22,7 +22,7 @@ from vidpipe.sources.records import SourceRecord
 from vidpipe.stages.contract import IngestFacts
 from vidpipe.storage.object_store import DROPPED, LOCAL, media_key, pack_key
 from vidpipe_tests.default_graph import GRAPH
-from vidpipe_tests.operations.folder_store import COLD, OTHER, FolderStore, folder_stores
+from vidpipe_tests.operations.folder_store import OTHER, FolderStore, folder_stores
 
 VERSION = "0123456789abcdef"
 
@@ -62,7 +62,7 @@ def add(library: Library, name: str, *, pack: bool = False, referenced: bool = F
 
 def move(mover: MediaMover, to: str, *ids: str) -> PruneReport:
     report = PruneReport("move")
-    mover.move(report, to, ids or mover.library.collections["videos"].distinct("_id"))
+    mover.move(report, to, mover.parts(ids or mover.library.collections["videos"].distinct("_id")))
     return report
 
 
@@ -80,9 +80,9 @@ def test_files_and_packs_go_to_another_store_and_come_back_the_same(library: Lib
     add(library, "outside.mp4", referenced=True)
     before = {path: path.read_bytes() for path in local(library)}
     told = PruneReport("move")
-    mover.move(told, OTHER, [sha256], dry=True)
+    mover.move(told, OTHER, mover.parts([sha256]), dry=True)
     done = move(mover, OTHER)
-    assert (done.count, done.size_bytes, done.notes) == (told.count, told.size_bytes, []) == (1, 5010, [])
+    assert (done.count, done.size_bytes, done.notes) == (told.count, told.size_bytes, []) == (2, 5010, [])
     assert local(library) == set()
     place = library.places.get(sha256)
     assert (place.media, dict(place.packs)) == (OTHER, {VERSION: OTHER})
@@ -91,7 +91,7 @@ def test_files_and_packs_go_to_another_store_and_come_back_the_same(library: Lib
     }
     assert problems(mover, hashes=True) == []
     assert move(mover, OTHER).count == 0
-    assert move(mover, LOCAL).count == 1
+    assert move(mover, LOCAL).count == 2
     assert {path: path.read_bytes() for path in local(library)} == before
     assert library.places.get(sha256).media == LOCAL
     assert list(mover.stores.of(OTHER).objects()) == []
@@ -154,7 +154,7 @@ with Library.open(settings, GRAPH) as library:
     print("moving", flush=True)
     while True:
         for to in (OTHER, "local"):
-            mover.move(PruneReport("move"), to, ids)
+            mover.move(PruneReport("move"), to, mover.parts(ids))
 """
 
 
@@ -202,16 +202,14 @@ def test_an_interrupted_deletion_is_completed_only_while_there_is_another_copy(
 def test_missing_and_wrong_objects_and_orphans_are_found_and_repaired(
     library: Library, mover: MediaMover, tmp_path: Path
 ) -> None:
-    names = ("cached.mp4", "cold.mp4", "source.mp4", "lost.mp4")
-    cached, cold, source, lost = (add(library, name) for name in names)
+    cached, source, lost = (add(library, name) for name in ("cached.mp4", "source.mp4", "lost.mp4"))
     kept = {path.stem: path.read_bytes() for path in local(library)}
     move(mover, OTHER)
-    move(mover, COLD, add(library, "elsewhere.mp4"))
     store = mover.stores.of(OTHER)
     assert isinstance(store, FolderStore)
     paths = {sha256: store.path(media_key(sha256, ".mp4")) for sha256 in kept}
     paths[cached].write_bytes(b"x" * len(kept[cached]))
-    for sha256 in (cold, source, lost):
+    for sha256 in (source, lost):
         paths[sha256].unlink()
     place = library.settings.media_directory / cached[:2] / f"{cached}.mp4"
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -219,9 +217,6 @@ def test_missing_and_wrong_objects_and_orphans_are_found_and_repaired(
     file = tmp_path / "source.mp4"
     file.write_bytes(kept[source])
     library.collections["videos"].update_one({"_id": source}, {"$set": {"ingest.urls": [file.as_uri()]}})
-    file = tmp_path / "cold.mp4"
-    file.write_bytes(kept[cold])
-    mover.stores.of(COLD).put(media_key(cold, ".mp4"), file, cold, mover.progress)
     unknown, new = hashlib.sha256(b"old").hexdigest(), hashlib.sha256(b"new").hexdigest()
     for sha256 in (unknown, new):
         store.path(media_key(sha256, ".mp4")).parent.mkdir(parents=True, exist_ok=True)
@@ -232,14 +227,13 @@ def test_missing_and_wrong_objects_and_orphans_are_found_and_repaired(
     assert sorted((kind, part.key) for kind, part in found) == sorted(
         [
             ("wrong", media_key(cached, ".mp4")),
-            *(("missing", media_key(sha256, ".mp4")) for sha256 in (cold, source, lost)),
-            *(("orphan", media_key(sha256, ".mp4")) for sha256 in (unknown, new, cold)),
+            *(("missing", media_key(sha256, ".mp4")) for sha256 in (source, lost)),
+            *(("orphan", media_key(sha256, ".mp4")) for sha256 in (unknown, new)),
         ]
     )
     report = PruneReport("repair")
-    mover.repair(report, [part for kind, part in found if kind != "orphan"])
+    mover.each(report, [part for kind, part in found if kind != "orphan"], mover.repair)
     assert paths[cached].read_bytes() == kept[cached]
-    assert paths[cold].read_bytes() == kept[cold]
     # the bytes are no video: what a source gives is checked like a new one
     assert {note[:12] for note in report.notes} == {source[:12], lost[:12]}
     deleted = PruneReport("repair")
@@ -254,7 +248,8 @@ def test_a_dropped_file_is_deleted_everywhere_and_is_no_problem(library: Library
     record = SourceRecord(id="1", url="https://example.org/a.mp4", state="stored", video=sha256)
     library.sources.save(record)
     assert mover.with_source([sha256]) == {sha256}
-    mover.drop(PruneReport("originals"), [sha256], {})
+    (file, _) = mover.parts([sha256])
+    mover.replace(file, DROPPED, LOCAL)
     assert library.places.get(sha256).media == DROPPED
     assert [path.name for path in sorted(local(library))] == ["frames.pack", "thumb_00000.jpg"]
     assert problems(mover) == []

@@ -27,7 +27,7 @@ from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked
-from vidpipe.operations.media_moves import MediaMover
+from vidpipe.operations.media_moves import MEDIA, MediaMover
 from vidpipe.operations.proxies import PARTIAL, proxy_path
 from vidpipe.operations.retention import PruneReport, PruneTask, cutoff
 from vidpipe.operations.retention.video_removal import delete_unreferenced
@@ -36,6 +36,7 @@ from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
 from vidpipe.settings.logs import AUDIT_NAME
 from vidpipe.sources.media_store import MediaStore
+from vidpipe.storage.object_store import DROPPED, LOCAL
 from vidpipe.storage.stores import Stores
 
 _CHUNK = 1000
@@ -76,27 +77,28 @@ def delete_downloads(settings: Settings, report: PruneReport, dry_run: bool) -> 
 
 
 def store_originals(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:
-    """Delete the files of completely processed videos if KeepOriginals = no, or move them to ColdMedia after a while."""
-    storage, graph, mover = settings.storage, library.graph, MediaMover(library, Stores(settings))
+    """Delete the files of processed videos if KeepOriginals = no, or move them to ColdMedia after ColdAfterDays."""
+    storage, mover = settings.storage, MediaMover(library, Stores(settings))
     if storage.keep_originals and not storage.cold_media:
         return
-    with contextlib.closing(Plan.make(graph, settings)) as plan:
+    with contextlib.closing(Plan.make(library.graph, settings)) as plan:
         if plan.unavailable:
             report.notes.append(f"No video is complete while these stages cannot run: {', '.join(plan.unavailable)}.")
             return
-        current = {"status": "ok", "stale": False}
         complete: Document = {f"stages.{name}.spec": spec for name, spec in plan.specs.items()}
-        complete |= {f"stages.{name}.{key}": value for name in plan.specs for key, value in current.items()}
-    complete["ingest.referenced"] = {"$ne": True}
+    complete |= {f"stages.{name}.status": "ok" for name in plan.specs}
+    complete |= {f"stages.{name}.stale": False for name in plan.specs}
     if storage.keep_originals:
         before = datetime.fromtimestamp(cutoff(storage.cold_after_days), UTC)
-        complete["$expr"] = {"$lt": [{"$max": [f"$stages.{name}.at" for name in graph.names]}, before]}
-    videos = [row["_id"] for row in library.collections["videos"].find({**complete, **NOT_DROPPED}, {"_id": 1})]
+        complete["$expr"] = {"$lt": [{"$max": [f"$stages.{name}.at" for name in plan.specs]}, before]}
+    found = {row["_id"] for row in library.collections["videos"].find({**complete, **NOT_DROPPED}, {"_id": 1})}
+    chosen = found if storage.keep_originals else mover.with_source(found)
+    files = (part for part in mover.parts(chosen) if part.name == MEDIA)
     if storage.keep_originals:
-        mover.move(report, storage.cold_media, videos, packs=False, dry=dry_run)
-        return
-    mover.drop(report, mover.with_source(videos), complete, dry=dry_run)
-    if kept := len(videos) - report.count:
+        mover.move(report, storage.cold_media, files, dry=dry_run)
+    else:
+        mover.each(report, files, lambda part: mover.replace(part, DROPPED, part.store, LOCAL), dry=dry_run)
+    if kept := len(found - chosen):
         report.notes.append(f"{kept} are kept, because no known source can give them again.")
 
 
