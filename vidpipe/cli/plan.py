@@ -98,8 +98,8 @@ def show_plan(
             say(console, words(f"{stage.name}: {_videos(stage.due.blocked)} blocked by a stage that failed or "
                                "was not selected.", "yellow"))  # fmt: skip
         if stage.due.waiting:
-            say(console, words(f"{stage.name}: {_videos(stage.due.waiting)} waiting for deleted originals; "
-                               "--refetch downloads them.", "yellow"))  # fmt: skip
+            waiting = f"{stage.name}: {_videos(stage.due.waiting)} waiting for deleted originals (--refetch)."
+            say(console, words(waiting, "yellow"))
     failed = sum(stage.due.failed + stage.due.quarantined for stage in found.stages)
     if failed:
         say(console, words(f"{counted(failed, 'failed result')} will not be retried without --retry.", "yellow"))

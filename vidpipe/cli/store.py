@@ -13,8 +13,8 @@ from vidpipe.cli.output import note, out, print_json, say, words
 from vidpipe.cli.progress import PartsDisplay
 from vidpipe.cli.video_selection import Where, chosen_videos
 from vidpipe.network.fetch_errors import FetchCancelled
-from vidpipe.operations.media_moves import MediaMover
 from vidpipe.operations.retention import PruneReport
+from vidpipe.operations.retention.media_moves import MediaMover
 from vidpipe.settings import audit
 from vidpipe.storage.object_store import Progress
 from vidpipe.storage.stores import Stores

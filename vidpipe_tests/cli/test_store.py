@@ -16,15 +16,19 @@ from vidpipe.storage.object_store import ObjectStore
 from vidpipe.storage.stores import Stores
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command
-from vidpipe_tests.operations.folder_store import OTHER, FolderStore, LocalFolders
+from vidpipe_tests.operations.retention.folder_store import OTHER, FolderStore, LocalFolders
 
 
 @pytest.fixture(autouse=True)
 def _stores_in_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every remote store is a folder of the home."""
 
+    original = Stores._new
+
     def new(self: Stores, url: str) -> ObjectStore:
         settings: Settings = self.settings
+        if url.startswith("ftp"):
+            return original(self, url)
         return LocalFolders(settings) if url == "local" else FolderStore(url, folder_of(settings.home, url))
 
     monkeypatch.setattr(Stores, "_new", new)

@@ -27,9 +27,9 @@ from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked
-from vidpipe.operations.media_moves import MEDIA, MediaMover
 from vidpipe.operations.proxies import PARTIAL, proxy_path
 from vidpipe.operations.retention import PruneReport, PruneTask, cutoff
+from vidpipe.operations.retention.media_moves import MEDIA, MediaMover
 from vidpipe.operations.retention.video_removal import delete_unreferenced
 from vidpipe.runner.due import NOT_DROPPED
 from vidpipe.runner.plan import Plan

@@ -8,6 +8,7 @@ completes it. A video is moved under its lease; files that are only referenced s
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,8 +33,6 @@ from vidpipe.storage.stores import Stores
 MEDIA = "media"
 #: The fields of a video's document that are read here.
 FIELDS = {"ingest": 1, "raw_video.path": 1, "scenes.pack": 1, PLACE: 1}
-#: A condition on sources: stored, and not known to be unusable for fetching the file again.
-_USABLE = {"state": "stored", "has_secret": {"$ne": True}, "gone_since": None}
 _READ_BYTES = 8 << 20
 
 
@@ -88,16 +87,11 @@ class MediaMover:
     on_done: Callable[[int], None] = lambda done: None
     uncache: Callable[[str], bool] = lambda key: True
 
-    def parts(self, ids: Iterable[str]) -> Iterator[StoredPart]:
-        """Yield what stores hold of the videos."""
-        for chunk in chunked(ids):
-            for row in list(self.library.collections["videos"].find({"_id": {"$in": chunk}}, FIELDS)):
+    def parts(self, ids: Iterable[str] | None = None) -> Iterator[StoredPart]:
+        """Yield what stores hold of the videos; None: of all."""
+        for query in [{}] if ids is None else [{"_id": {"$in": chunk}} for chunk in chunked(ids)]:
+            for row in list(self.library.collections["videos"].find(query, FIELDS)):  # no cursor waits for a transfer
                 yield from parts_of(row)
-
-    def all_parts(self) -> Iterator[StoredPart]:
-        """Yield what stores hold of all videos."""
-        for row in self.library.collections["videos"].find({}, FIELDS):
-            yield from parts_of(row)
 
     def move(
         self, report: PruneReport, to: str, parts: Iterable[StoredPart], *, limit: int = 0, dry: bool = False
@@ -165,7 +159,7 @@ class MediaMover:
     def verify(self, *, hashes: bool = False) -> Iterator[tuple[str, StoredPart]]:
         """Yield each object that is missing, wrong (by its size, with `hashes` by its bytes) or an orphan."""
         held, storage = defaultdict[str, dict[str, StoredPart]](dict), self.library.settings.storage
-        for part in self.all_parts():
+        for part in self.parts():
             held[part.store][part.key] = part
         cached = {key for store in held.keys() - {LOCAL, DROPPED} for key in held[store]}
         for url in {LOCAL, storage.media, storage.cold_media or LOCAL, *held} - {DROPPED}:
@@ -195,27 +189,24 @@ class MediaMover:
         for part in orphans:
             found = self.stores.of(part.store).stat(part.key)
             used = {(one.key, one.store) for one in self.parts(part.key.replace(".", "/").split("/"))}
-            if (
-                (part.key, part.store) not in used
-                and found
-                and found.modified_at
-                and found.modified_at.timestamp() < cutoff(1)
-            ):
+            modified_at = found.modified_at.timestamp() if found and found.modified_at else math.inf
+            if modified_at < cutoff(1) and (part.key, part.store) not in used:
                 self.stores.of(part.store).delete(part.key)
-                report.add(found.size_bytes, found.modified_at)
+                report.add(part.size_bytes, modified_at)
 
     def usage(self) -> dict[str, Any]:
         """Return how many videos, bytes and frame packs each store holds; "dropped" has the deleted files."""
-        stores, dropped = defaultdict[str, Counter[str]](Counter), set[str]()
-        for part in self.all_parts():
+        stores, dropped = defaultdict[str, Counter[str]](Counter), list[str]()
+        for part in self.parts():
             stores[part.store].update({"videos": 1, "bytes": part.size_bytes} if part.name == MEDIA else {"packs": 1})
-            dropped |= {part.sha256} if part.store == DROPPED else set()
+            dropped += [part.sha256] * (part.store == DROPPED)
         return {"stores": stores, "dropped_without_source": len(dropped) - len(self.with_source(dropped))}
 
     def with_source(self, ids: Iterable[str]) -> set[str]:
         """Return those of the videos that have a source which may give their bytes again, as far as is known."""
         find, found = self.library.collections["sources"].find, set[str]()
-        for row in (row for chunk in chunked(ids) for row in find({"video": {"$in": chunk}, **_USABLE})):
+        usable = {"state": "stored", "has_secret": {"$ne": True}, "gone_since": None}
+        for row in (row for chunk in chunked(ids) for row in find({"video": {"$in": chunk}, **usable})):
             with suppress(VidpipeError):  # a local file that is gone
                 request_for(row["url"])
                 found.add(row["video"])

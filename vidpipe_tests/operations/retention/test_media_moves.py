@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from vidpipe.library.library import Library
-from vidpipe.operations.media_moves import MediaMover
 from vidpipe.operations.retention import PruneReport
+from vidpipe.operations.retention.media_moves import MediaMover
 from vidpipe.settings import Settings
 from vidpipe.sources.records import SourceRecord
 from vidpipe.stages.contract import IngestFacts
 from vidpipe.storage.object_store import DROPPED, LOCAL, media_key, pack_key
 from vidpipe_tests.default_graph import GRAPH
-from vidpipe_tests.operations.folder_store import OTHER, FolderStore, folder_stores
+from vidpipe_tests.operations.retention.folder_store import OTHER, FolderStore, folder_stores
 
 VERSION = "0123456789abcdef"
 
@@ -139,12 +139,12 @@ import os, sys
 from pathlib import Path
 from pydantic import SecretStr
 from vidpipe.library.library import Library
-from vidpipe.operations.media_moves import MediaMover
+from vidpipe.operations.retention.media_moves import MediaMover
 from vidpipe.operations.retention import PruneReport
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import MongoDB
 from vidpipe_tests.default_graph import GRAPH
-from vidpipe_tests.operations.folder_store import OTHER, folder_stores
+from vidpipe_tests.operations.retention.folder_store import OTHER, folder_stores
 
 home, database = sys.argv[1:]
 settings = Settings(home=Path(home), mongodb=MongoDB(uri=SecretStr(os.environ["URI"]), database_name=database))
@@ -168,7 +168,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_a_repetition_completes_it(
         process = subprocess.Popen(
             [sys.executable, "-c", _MOVING, str(settings.home), settings.mongodb.database_name],
             env={**os.environ, "URI": settings.mongodb.uri.get_secret_value()},
-            cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True,
+            cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.readline() == "moving\n"
