@@ -25,6 +25,8 @@ from vidpipe_tests.models.packaged_models import models_directory, with_models  
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CLIPS_VARIABLE = "VIDPIPE_TEST_CLIPS"
+#: Path of azurite-blob, the emulator of Azure Blob Storage.
+AZURITE_VARIABLE = "VIDPIPE_TEST_AZURITE"
 #: Folders and fixtures whose tests share what takes long to set up: a home with a dozen videos in every stage, a home
 #: with running servers, torch with a loaded model, a small library behind its page. They run in one process each.
 _SHARED_SETUP = ("end_to_end", "services", "qwen", "small_library")
@@ -67,7 +69,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _no_vidpipe_variables() -> Iterator[None]:
     """Hide the settings of the user who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("VIDPIPE_") and name != CLIPS_VARIABLE]:
+        for name in [name for name in os.environ if re.match("VIDPIPE_(?!TEST_)", name)]:
             patch.delenv(name)
         yield
 

@@ -15,7 +15,9 @@ from vidpipe.cli.progress import PartsDisplay
 from vidpipe.cli.video_selection import All, Where, chosen_videos
 from vidpipe.errors import MediaError
 from vidpipe.media.facts import Damage
+from vidpipe.network.fetch_errors import FetchCancelled
 from vidpipe.stages.contract import Cancelled, Item, StageContext, StageError
+from vidpipe.storage.object_store import StoreError
 
 Found = dict[str, Any]
 
@@ -66,7 +68,7 @@ def _check_all(
         shares[sha256] = share
         display.progress("videos", len(found) + sum(shares.copy().values()), len(ids))
 
-    context = StageContext(opened.settings, cancelled=cancelled, progress=progress)
+    context = StageContext(opened.settings, cancelled=cancelled, progress=progress, files=opened.library.files)
     with ThreadPoolExecutor(opened.settings.concurrency.workers, "check") as pool:
         checks = {pool.submit(_check, opened, sha256, context): sha256 for sha256 in ids}
         try:
@@ -88,16 +90,15 @@ def _check(opened: OpenLibrary, sha256: str, context: StageContext) -> Found | N
     from vidpipe.stages.video_decode import decode_video, find_damage
 
     found: Found = {"video": sha256, "name": (row["ingest"]["names"] or [sha256[:12]])[0]}
-    path = opened.settings.resolve((row.get("raw_video") or row["ingest"])["path"])
+    stored = (row.get("raw_video") or row["ingest"])["path"]
     try:
-        facts = dict(probe(path, name=str(path), limits=opened.settings.limits))
-        item = Item(
-            sha256, {"raw_video.path": str(path)} | {f"metadata.{name}": value for name, value in facts.items()}
-        )
-        decoded = decode_video(item, context)
-    except Cancelled:
+        with context.files.video(sha256, stored, context.cancelled) as path:
+            facts = dict(probe(path, name=str(path), limits=opened.settings.limits))
+            item = Item(sha256, {"raw_video.path": stored, **{f"metadata.{name}": facts[name] for name in facts}})
+            decoded = decode_video(item, context)
+    except (Cancelled, FetchCancelled):
         return None
-    except (MediaError, StageError) as error:
+    except (MediaError, StageError, StoreError) as error:
         return {**found, "state": "failed", "sentence": error.message, "hint": error.hint}
     damage = find_damage(decoded, item)
     found |= {"state": "damaged" if damage else "intact", "frames": decoded.frames}

@@ -18,7 +18,6 @@ from vidpipe.settings import audit
 from vidpipe.sources.media_store import hash_file
 from vidpipe.stages.registry import enabled_analyses
 from vidpipe.storage.object_store import Progress
-from vidpipe.storage.stores import Stores
 
 
 @options.with_filters
@@ -93,7 +92,7 @@ def upload(opened: OpenLibrary, destination: str, file_format: str) -> Iterator[
     """Give a path for an export, and store what was written there in the store that `destination` names."""
     folder, _, name = destination.rstrip("/").rpartition("/")
     base = destination.rstrip("/") if file_format == "json" or destination.endswith("/") else folder
-    store, progress = Stores(opened.settings).of(base if not base.endswith(":/") else f"{base}/"), Progress()
+    store, progress = opened.library.stores.of(base if not base.endswith(":/") else f"{base}/"), Progress()
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / name
         yield path

@@ -17,7 +17,6 @@ from vidpipe.operations.retention import PruneReport
 from vidpipe.operations.retention.media_moves import MediaMover
 from vidpipe.settings import audit
 from vidpipe.storage.object_store import Progress
-from vidpipe.storage.stores import Stores
 
 _ACTION = (
     "status: how much each store holds. move: move files and frame packs. verify: find missing, wrong and unknown \
@@ -47,11 +46,11 @@ def store(
     """
     report = PruneReport(action)
     with open_library(context) as opened, PartsDisplay(f"Store {action}") as display:
-        stores, every = Stores(opened.settings), not where and search is None
+        every = not where and search is None
 
         def work(cancelled: Event) -> dict[str, Any]:
             on_done = partial(display.progress, "files and packs", total=None)
-            mover = MediaMover(opened.library, stores, Progress(cancelled=cancelled), on_done)
+            mover = MediaMover(opened.library, Progress(cancelled=cancelled), on_done)
             if action == "status":
                 return {"media": opened.settings.storage.media, **mover.usage()}
             if action == "move":

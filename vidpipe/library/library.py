@@ -9,8 +9,9 @@ from typing import TypeVar
 from vidpipe.library.changes import Changes
 from vidpipe.library.commits import Committer, PreparedCommit
 from vidpipe.library.connection import Connection, connect
+from vidpipe.library.gridfs_store import all_stores
 from vidpipe.library.leases import Leases, holding_leases
-from vidpipe.library.media_places import PLACE, VideoPlaces
+from vidpipe.library.media_places import VideoPlaces
 from vidpipe.library.provenance import AnswerStore, store_texts
 from vidpipe.library.retry import retry_operation
 from vidpipe.library.schema import COLLECTIONS, Collections, Document
@@ -20,6 +21,7 @@ from vidpipe.library.states import States
 from vidpipe.library.videos import Videos, chunked
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
+from vidpipe.storage.media_files import MediaFiles
 
 Result = TypeVar("Result")
 
@@ -37,6 +39,8 @@ class Library:
         states: Which videos are current, due, blocked, failed or quarantined.
         sources: The sources' records.
         places: Which store holds the files of which video.
+        stores: The stores, GridFS included.
+        files: The videos' files, on this disk.
     """
 
     def __init__(
@@ -59,6 +63,8 @@ class Library:
         self.states = States(self.collections["videos"])
         self.sources = Sources(self.collections, self.videos, self.retry)
         self.places = VideoPlaces(self.collections, self.retry)
+        self.stores = all_stores(settings, connection)
+        self.files = MediaFiles(settings, self.places, self.stores)
         self._committer = Committer(self.collections, written, self.changes)
 
     @classmethod
@@ -108,7 +114,7 @@ class Library:
         of_stage: Document = {f"stages.{stage}.status": "ok", f"stages.{stage}.spec": spec}
         queries = [of_stage] if videos is None else ({"_id": {"$in": chunk}, **of_stage} for chunk in chunked(videos))
         for query in queries:
-            yield from self.collections["videos"].find(query, {self.graph.key(stage): 1, f"{PLACE}.media": 1})
+            yield from self.collections["videos"].find(query, {self.graph.key(stage): 1})
 
     def store_texts(self, texts: Mapping[str, str]) -> None:
         """Store texts of rules and prompts by their hash, so that their results can be explained later."""

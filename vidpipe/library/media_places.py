@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from vidpipe.library.retry import Retry
 from vidpipe.library.schema import Collections, Document
-from vidpipe.storage.object_store import DROPPED, LOCAL
+from vidpipe.storage.object_store import LOCAL
 from vidpipe.storage.places import MediaPlace
 
 #: Field of a video's document.
 PLACE = "storage"
-
-
-def is_dropped(row: Mapping[str, Any]) -> bool:
-    """Return whether a video's file was deleted on purpose, given `storage.media` of its document."""
-    return bool((row.get(PLACE) or {}).get("media") == DROPPED)
 
 
 class VideoPlaces:
@@ -28,8 +22,12 @@ class VideoPlaces:
 
     def get(self, sha256: str) -> MediaPlace:
         """Return where a video is stored; an unknown one is in the local folders."""
-        row = self._retry(lambda: self._videos.find_one({"_id": sha256}, {PLACE: 1})) or {}
-        return MediaPlace.model_validate(row.get(PLACE) or {})
+        return self.find(sha256) or MediaPlace()
+
+    def find(self, sha256: str) -> MediaPlace | None:
+        """Return where a video is stored; None if it is unknown."""
+        row = self._retry(lambda: self._videos.find_one({"_id": sha256}, {PLACE: 1, "ingest.modified_ns": 1}))
+        return MediaPlace.model_validate({**row.get(PLACE, {}), **row["ingest"]}) if row else None
 
     def set_media(self, sha256: str, store: str, *, was: str | None = None) -> bool:
         """Note which store holds a video's file; with `was`, only if it is in that store now. Returns whether."""

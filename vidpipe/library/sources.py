@@ -89,7 +89,7 @@ class Sources:
             labels=distinct(record.labels, MOST_LABELS),
             titles=distinct([record.title]),
         )
-        new = self._retry(partial(self._videos.add, video.sha256, facts))
+        new = self._retry(partial(self._videos.add, video.sha256, facts, video.store))
         now = self._retry(partial(self._save, record, ()))
         if not new:
             self._retry(partial(self._videos.source_added, video.sha256))

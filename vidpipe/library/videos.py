@@ -29,6 +29,7 @@ from vidpipe.safe_files import path_text
 from vidpipe.sources.urls import stored_spellings
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, StageResult
 from vidpipe.stages.graph import StageGraph
+from vidpipe.storage.object_store import LOCAL
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,8 @@ class Videos:
         self._scenes = collections["scenes"]
         self._graph = graph
 
-    def add(self, sha256: str, facts: IngestFacts) -> bool:
-        """Record a stored file; return whether the video is new.
+    def add(self, sha256: str, facts: IngestFacts, store: str = LOCAL) -> bool:
+        """Record a file in a store; return whether the video is new.
 
         A known video gains names, URLs, labels and titles, as long as its document has room for them. What reads a fact
         that changed becomes stale in the same update.
@@ -66,7 +67,7 @@ class Videos:
             known = self._videos.find_one({"_id": sha256}, {INGEST: 1})
             if known is None:
                 try:
-                    self._videos.insert_one(self._new_document(sha256, facts))
+                    self._videos.insert_one(self._new_document(sha256, facts, store))
                 except DuplicateKeyError:
                     continue
                 return True
@@ -112,10 +113,11 @@ class Videos:
             (number,) = self._changes.take()
             self._videos.update_one({"_id": sha256}, {"$set": {"change_seq": number}})
 
-    def _new_document(self, sha256: str, facts: IngestFacts) -> Document:
+    def _new_document(self, sha256: str, facts: IngestFacts, store: str) -> Document:
         stages: Document = {stage.name: new_entry(self._graph, stage.name) for stage in self._graph}
         stages[INGEST] = {"status": "ok", "data": self._graph.data_versions(INGEST, facts)}
         document: Document = {"_id": sha256, "added_at": datetime.now(UTC), INGEST: facts.model_dump()}
+        document |= {PLACE: {"media": store}} if store != LOCAL else {}
         (number,) = self._changes.take()
         return {**document, "stages": stages, "change_seq": number}
 

@@ -158,11 +158,6 @@ class FramePack:
         if size < max((frame.offset + frame.length for frame in self.frames), default=0):
             raise MediaError(f"The frame pack {self._path} is truncated.", "Run the scenes stage again for this video.")
 
-    @classmethod
-    def open(cls, settings: Settings, reference: PackReference) -> FramePack:
-        """Open the pack that a result refers to."""
-        return cls(settings.resolve(reference.path))
-
     def __iter__(self) -> Iterator[tuple[PackedFrame, bytes]]:
         """Yield every frame with its JPEG."""
         return self._with_bytes(self.frames)
@@ -196,12 +191,8 @@ class FramePackWriter:
         self._settings = settings
         self._faces = {"faces_blurred_by": faces} if faces else {}
         self._parent = settings.derived_directory / sha256
-        self._parent.mkdir(parents=True, exist_ok=True)
-        self._remove_stale()
-        self.folder = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self._parent))
-        self._lock = os.open(self.folder, os.O_RDONLY)
-        with contextlib.suppress(OSError):  # some network disks have no locks; there, only the age counts
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._opened = contextlib.ExitStack()
+        self.folder = self._opened.enter_context(partial_folder(self._parent))
         self._frames: list[PackedFrame] = []
         self._thumbnails: list[dict[str, Any]] = []
         self._end = 0
@@ -213,8 +204,7 @@ class FramePackWriter:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):  # closing flushes, which fails on a full disk
             self._pack.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self._lock)
+        self._opened.close()
 
     def add_frame(
         self,
@@ -288,13 +278,33 @@ class FramePackWriter:
             self.folder.rename(final)
             shutil.rmtree(aside.parent, ignore_errors=True)
 
-    def _remove_stale(self) -> None:
-        """Remove what killed runs left behind."""
-        for path in self._parent.glob(f"{TEMPORARY}*"):
-            with contextlib.suppress(OSError):
-                age_s = time.time() - path.stat().st_mtime
-                if age_s > _STALE_S or (age_s > _MIN_AGE_S and is_unlocked(path)):
-                    shutil.rmtree(path, ignore_errors=True)
+
+@contextlib.contextmanager
+def partial_folder(parent: Path) -> Iterator[Path]:
+    """Give a new folder in `parent` to write files into, and remove it unless it was renamed.
+
+    It is locked, so that others remove it only if this process is killed.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(parent)
+    folder = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=parent))
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network disks have no locks; there, only the age counts
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _remove_stale(parent: Path) -> None:
+    """Remove what killed runs left behind."""
+    for path in parent.glob(f"{TEMPORARY}*"):
+        with contextlib.suppress(OSError):
+            age_s = time.time() - path.stat().st_mtime
+            if age_s > _STALE_S or (age_s > _MIN_AGE_S and is_unlocked(path)):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def pack_exists(settings: Settings, reference: PackReference) -> bool:

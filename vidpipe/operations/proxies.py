@@ -140,26 +140,27 @@ class Proxies:
 
         settings, path = library.settings, proxy_path(library.settings, sha256)
         limit_bytes = settings.library_page.proxy_cache_mb * 1_000_000
-        order = self._order(library, sha256, limit_bytes)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{PARTIAL}{path.name}")
+        row = _stored(library, sha256)
+        stored = (row.get("raw_video") or row["ingest"])["path"]
         try:
-            make_proxy(order, partial)
+            with library.files.video(sha256, stored, self._closed) as original:
+                make_proxy(self._order(library, row, original, limit_bytes), partial)
             _make_room(path.parent, limit_bytes - partial.stat().st_size)
             _stored(self._library(), sha256)  # it may have been forgotten meanwhile
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
 
-    def _order(self, library: Library, sha256: str, max_bytes: int) -> ProxyOrder:
+    def _order(self, library: Library, row: dict[str, Any], path: Path, max_bytes: int) -> ProxyOrder:
         from vidpipe.media import memory  # numpy and OpenCV: only for servers that make proxies
         from vidpipe.media.probe import probe
         from vidpipe.media.proxy import ProxyOrder
         from vidpipe.stages.contract import Item
         from vidpipe.stages.video_decode import plan_for
 
-        settings, row = library.settings, _stored(library, sha256)
-        path = settings.resolve((row.get("raw_video") or row["ingest"])["path"])
+        settings, sha256 = library.settings, row["_id"]
         if not path.is_file():
             raise NoSuchVideo("The file of the video does not exist.", "Run the raw_video stage for it.")
         facts = dict(read_result(library.graph, "metadata", row) or probe(path, limits=settings.limits))

@@ -152,7 +152,7 @@ def _ingest(context: dg.OpExecutionContext, session: StepSession, config: Ingest
             observer.on_note(note)
         for outcome in gathered.problems:
             count_outcome(figures, outcome)
-        ingest = Ingest(settings, sources, observer, cancelled=session.cancelled)
+        ingest = Ingest(settings, sources, observer, cancelled=session.cancelled, files=session.library.files)
 
         def show(outcome: IngestOutcome) -> None:
             if outcome.stored is not None:  # not for known sources, of which a list may have 100,000

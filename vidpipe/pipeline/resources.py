@@ -134,7 +134,10 @@ class MediaStoreResource(HomeResource):
         return _replaced(settings, "paths", {"download_directory": self.directory})
 
     def find(self, sha256: str) -> Path | None:
-        """Return the stored file of a video; None if there is none."""
+        """Return the stored file of a video; None if it is not on this disk.
+
+        `files.video` of the open library (`LibraryResource.opened`) downloads it from its store and keeps it meanwhile.
+        """
         return MediaStore(self.apply(_settings_of(self.home))).find(sha256)
 
 

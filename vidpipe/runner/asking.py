@@ -83,7 +83,8 @@ class Asking:
         with record_run(self.library.collections["runs"], RunStep(run, "ask", self.by, "ask")) as figures:
             figures.asks(describing.model.name, describing.names)
             clock = _AnswerClock(figures, describing.names[0])
-            context = StageContext(self.plan.settings, self.plan.resources, self.library.cells(run), cancelled)
+            plan, cells = self.plan, self.library.cells(run)
+            context = StageContext(plan.settings, plan.resources, cells, cancelled, files=self.library.files)
             self._ask(context, clock, ids)
             figures.stopped = cancelled.is_set()
 

@@ -11,16 +11,16 @@ from functools import partial
 from typing import Any, Literal
 
 from vidpipe.library.library import Library
-from vidpipe.library.media_places import PLACE, is_dropped
+from vidpipe.library.media_places import PLACE
 from vidpipe.library.schema import Document
 from vidpipe.library.states import Reason, classify, due_because, due_branches
 from vidpipe.library.videos import VideoIds, chunked, read_result
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunRequest
 from vidpipe.runner.video_state import VideoState
-from vidpipe.stages.contract import Stage
+from vidpipe.stages.contract import Stage, StageResult
 from vidpipe.stages.graph import StageGraph
-from vidpipe.storage.object_store import DROPPED
+from vidpipe.storage.object_store import DROPPED, LOCAL
 
 #: Why a stage has work to do: what made it due, or an option of the request.
 Why = Reason | Literal["retry", "force"]
@@ -104,13 +104,17 @@ class Selection:
         self.library.states.mark_missing(stage.name, VideoIds(self._missing(stage, videos)))
 
     def _missing(self, stage: Stage, videos: Iterable[str] | None) -> Iterator[str]:
-        settings = self.plan.settings_of(stage)
+        settings, exist = self.plan.settings_of(stage), stage.artifacts_exist or (lambda result, settings: True)
         for document in self.library.current_results(stage.name, self.plan.specs[stage.name], videos):
             result = read_result(self.plan.graph, stage.name, document)
-            if stage.name == RAW_VIDEO and is_dropped(document):
-                continue
-            if result is None or (stage.artifacts_exist and not stage.artifacts_exist(result, settings)):
+            if result is None or not (exist(result, settings) or self._is_remote(stage, document["_id"], result)):
                 yield document["_id"]
+
+    def _is_remote(self, stage: Stage, sha256: str, result: StageResult) -> bool:
+        """Return whether no file on this disk is needed: another store holds it, or it was dropped."""
+        pack = getattr(result, "pack", None)
+        held = stage.name == "raw_video" or pack
+        return bool(held) and self.library.files.store_of(sha256, pack.version if pack else "") != LOCAL
 
 
 @dataclass

@@ -239,7 +239,7 @@ class AnswerCounter:
         return replace(scene.scaled(typical.scenes) + whole, videos=1, scenes=typical.scenes)
 
     def _per_video(self, stage: Stage, ids: Sequence[str]) -> Iterator[tuple[str, ModelWork]]:
-        context = self.plan.context_of(stage, self.library.cells())
+        context = self.plan.context_of(stage, self.library)
         videos = self._videos(self._items(stage, ids), context)
         for sha256, video in videos.items():
             scenes: Sequence[Scene] = video.item["scenes.scenes"]

@@ -19,7 +19,7 @@ from vidpipe.library.states import waiting_for_spec
 from vidpipe.models.installed import MissingModelError
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import key_name, section_models
-from vidpipe.stages.contract import CellStore, FieldRead, Stage, StageContext
+from vidpipe.stages.contract import FieldRead, Stage, StageContext
 from vidpipe.stages.graph import ANALYSES_CHANGED, StageGraph
 from vidpipe.stages.registry import build_resource
 from vidpipe.stages.versions import declared_settings, spec_of, spec_parts
@@ -115,13 +115,15 @@ class Plan:
     def context_of(
         self,
         stage: Stage,
-        cells: CellStore,
+        library: Library,
+        run_id: str = "",
         cancelled: threading.Event | None = None,
         progress: Callable[[str, float], None] = lambda sha256, fraction: None,
     ) -> StageContext:
-        """Return what the function of `stage` gets besides its videos."""
-        resources = {name: self.resources[name] for name in stage.resources}
-        return StageContext(self.settings_of(stage), resources, cells, cancelled or threading.Event(), progress)
+        """Return what the function of `stage` gets besides its videos; the model's answers belong to the run."""
+        resources, settings = {name: self.resources[name] for name in stage.resources}, self.settings_of(stage)
+        cells, cancelled = library.cells(run_id), cancelled or threading.Event()
+        return StageContext(settings, resources, cells, cancelled, progress, library.files)
 
     def texts(self) -> dict[str, str]:
         """Return hash -> text of every rule set and prompt of the run."""

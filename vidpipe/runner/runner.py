@@ -20,7 +20,7 @@ from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.videos import chunked, projection
 from vidpipe.runner.budget import reserve_refetch
-from vidpipe.runner.due import Selection
+from vidpipe.runner.due import RAW_VIDEO, Selection
 from vidpipe.runner.isolated_retry import IsolatedRetry
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport, RunRequest
@@ -158,7 +158,7 @@ class _Run:
             self._committer = CommitThread(
                 self.library, self._leases.owner, self._committed, self._leave, self.stop_with
             )
-            self._workers = StageWorkers(self.plan, self.library.cells(self.run_id), self.cancelled, self)
+            self._workers = StageWorkers(self.plan, self.library, self.cancelled, self)
             try:
                 ids = self._selection.due() if videos is None else self._selection.given(videos)
                 left = self._unswept(ids)
@@ -291,22 +291,23 @@ class _Run:
                 stage, self.plan.specs[stage.name], self._stamp
             ):
                 self._pass_over(state, stage)
-            elif self._may_confirm(state, stage):
+            elif not (self._fetches(state, stage) or stage.name in self._request.force) and state.came_back(
+                stage, self.plan.specs[stage.name]
+            ):
                 self._commit(state, stage, None, 0.0)
             else:
                 self._workers.put(StageWork(state, stage))
                 return
         self._committer.put(CommitEntry(state.sha256))
 
-    def _may_confirm(self, state: VideoState, stage: Stage) -> bool:
-        """Whether the old result is current after all: its inputs came back, or its file was deleted on purpose."""
-        if not (state.dropped and stage.reads_file):
-            return stage.name not in self._request.force and state.came_back(stage, self.plan.specs[stage.name])
-        needed, size_bytes = self._selection.needs_original(state), state.item(stage)["ingest.size_bytes"]
-        may = self._request.refetch or (
-            needed and self.library.retry(lambda: reserve_refetch(self.library, size_bytes))
-        )
-        return not (needed and may)
+    def _fetches(self, state: VideoState, stage: Stage) -> bool:
+        """Whether to fetch a file that was deleted on purpose; for the stage it is one that is missing."""
+        if state.dropped and stage.name == RAW_VIDEO and self._selection.needs_original(state):
+            size_bytes, retry = state.item(stage)["ingest.size_bytes"], self.library.retry
+            if self._request.refetch or retry(lambda: reserve_refetch(self.library, size_bytes)):
+                state.refetched = self.library.places.set_media(state.sha256, LOCAL, was=DROPPED)
+                state.dropped = not state.refetched
+        return state.refetched and stage.name == RAW_VIDEO
 
     def _pass_over_all(self, state: VideoState) -> None:
         for stage in self.plan.stages:
@@ -372,9 +373,8 @@ class _Run:
             else:
                 self._committer.put(CommitEntry(work.state.sha256))
             return
-        if outcome.result is not None and work.state.dropped and work.stage.reads_file:
-            self.library.places.set_media(work.state.sha256, LOCAL, was=DROPPED)
-            work.state.dropped = False
+        if outcome.error and work.stage.name == RAW_VIDEO and work.state.refetched:
+            self.library.places.set_media(work.state.sha256, DROPPED, was=LOCAL)
         self._commit(work.state, work.stage, with_names(outcome, work), seconds)
         self._advance(work.state)
 

@@ -168,7 +168,7 @@ class Sweep:
     def _same(self, stage: Stage, videos: list[SweptVideo]) -> list[SweptVideo]:
         """Return those of `videos` whose result equals the stored one; failures are left to the runner's loop."""
         by_id = {video.state.sha256: video for video in videos}
-        context = self.plan.context_of(stage, self.library.cells(self.run.id), self.cancelled)
+        context = self.plan.context_of(stage, self.library, self.run.id, self.cancelled)
         try:
             outcomes = list(stage.function([video.state.item(stage) for video in videos], context))
         except Cancelled:

@@ -22,7 +22,6 @@ from vidpipe.runner.video_state import VideoState
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import (
     Cancelled,
-    CellStore,
     Outcome,
     OutOfReach,
     Pool,
@@ -54,6 +53,8 @@ class StageWork:
 class WorkerListener(Protocol):
     """The run that the workers belong to. Called from their threads."""
 
+    run_id: str
+
     def began(self, work: StageWork) -> None:
         """A stage starts to work on a video."""
 
@@ -82,14 +83,15 @@ class StageWorkers:
     meanwhile, and at the end of the run, the cores would wait for labels and commits, which take turns on one core.
     """
 
-    def __init__(self, plan: Plan, cells: CellStore, cancelled: threading.Event, listener: WorkerListener) -> None:
+    def __init__(self, plan: Plan, library: Library, cancelled: threading.Event, listener: WorkerListener) -> None:
         self._cancelled = cancelled
         self._listener = listener
         self._out_of_reach: set[str] = set()
         self._priorities = {stage.name: -place for place, stage in enumerate(plan.stages)}
         self._numbers = itertools.count()
+        run = listener.run_id
         self._contexts = {
-            stage.name: plan.context_of(stage, cells, cancelled, partial(listener.progressed, stage.name))
+            stage.name: plan.context_of(stage, library, run, cancelled, partial(listener.progressed, stage.name))
             for stage in plan.stages
         }
         sizes = pool_sizes(plan.settings)

@@ -31,6 +31,8 @@ from vidpipe.sources.records import (
     SourceStore,
     StoredVideo,
 )
+from vidpipe.storage.media_files import MediaFiles
+from vidpipe.storage.object_store import LOCAL, StoreError
 
 #: Appended for a URL that was given with a fragment.
 FRAGMENT_HINT = "The part after # is not sent to servers; if the # is part of the name, write it as %23."
@@ -55,6 +57,7 @@ class Ingest:
         observer: IngestObserver | None = None,
         *,
         cancelled: threading.Event | None = None,
+        files: MediaFiles | None = None,
     ) -> None:
         """Prepare an ingest.
 
@@ -63,6 +66,7 @@ class Ingest:
             sources: Keeps the records.
             observer: Gets starts, bytes and outcomes, from one thread at a time.
             cancelled: Set it to stop: partial files are kept, and the next run resumes them.
+            files: Puts the files into their store; by default, new ones into that of [Storage] Media.
         """
         self._settings = settings
         self._sources = sources
@@ -73,6 +77,7 @@ class Ingest:
         self._quick_check = QuickCheck()
         self._store = MediaStore(settings, self._quick_check)
         self._fetchers = Fetchers(settings)
+        self._files = files or MediaFiles(settings)
         self._transfers = threading.Semaphore(settings.download.parallel)
 
     def run(
@@ -140,12 +145,15 @@ class Ingest:
         if record.state != "stored" or record.video is None:
             return False
         if request.path is None:
-            return self._store.find(record.video) is not None
+            return self._has(record.video)
         try:
             same = record.is_of(request.path.stat())
         except OSError:
             return False
-        return same and (request.mode == "reference" or self._store.find(record.video) is not None)
+        return same and (request.mode == "reference" or self._has(record.video))
+
+    def _has(self, video: str) -> bool:
+        return self._store.find(video) is not None or self._files.store_of(video) != LOCAL
 
     def _add_all(
         self, due: Sequence[SourceRequest], refresh: bool, on_added: Callable[[IngestOutcome], None]
@@ -253,10 +261,12 @@ class Ingest:
             file, stat = add_local_file(
                 request.path, request.id, mode=request.mode, store=self._store, cancelled=self._stop, on_bytes=on_bytes
             )
+            if not file.referenced:
+                file = replace(file, store=self._files.keep_video(file.sha256, file.path, self._stop))
             name = readable(request.path.name)
             return file, {"size_bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "file_name": name}
         known = None
-        if refresh and record.video and self._store.find(record.video):
+        if refresh and record.video and self._has(record.video):
             known = Validators(etag=record.etag, last_modified=record.last_modified)
         part, result = download(
             request.url,
@@ -276,6 +286,12 @@ class Ingest:
             file = self._store.enter(part.path, part.sha256(), name=request.url.display_url)
         except (MediaError, DiskFullError):
             part.discard()
+            raise
+        try:
+            file = replace(file, store=self._files.keep_video(file.sha256, file.path, self._stop))
+        except (StoreError, FetchCancelled):
+            if file.new:  # the next attempt finds the whole download
+                file.path.replace(part.path)
             raise
         part.forget()
         return file, {

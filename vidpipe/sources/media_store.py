@@ -30,6 +30,7 @@ from vidpipe.network.http_response import PartialState
 from vidpipe.safe_files import open_regular
 from vidpipe.settings import Settings
 from vidpipe.sources.containers import HEAD_BYTES, suffix_for
+from vidpipe.storage.object_store import LOCAL
 
 _BLOCK_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -154,6 +155,7 @@ class StoredFile:
         modified_ns: Time of its last change, in nanoseconds since the epoch.
         new: The store did not have it before.
         referenced: It stays where the user has it, outside the store.
+        store: URL of the store that holds it (see `MediaFiles.keep_video`).
     """
 
     sha256: str
@@ -162,6 +164,7 @@ class StoredFile:
     modified_ns: int
     new: bool
     referenced: bool = False
+    store: str = LOCAL
 
 
 class MediaStore:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from vidpipe.sources.source_data import Segment, SourceData
 from vidpipe.sources.urls import readable_url
+from vidpipe.storage.object_store import LOCAL
 
 #: "http", "s3", "file", "site", ...: see `vidpipe.sources.fetchers.registry`.
 SourceKind = str
@@ -139,6 +140,7 @@ class StoredVideo(BaseModel, frozen=True, extra="ignore"):
     referenced: bool = False
     file_name: str = ""
     url: str = Field("", description="of the source, without secrets")
+    store: str = Field(LOCAL, description="URL of the store that holds it")
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,11 @@ from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 from pydantic import BaseModel, ConfigDict
 
 from vidpipe.errors import MediaError, UnavailableError, VidpipeError
+from vidpipe.network.fetch_errors import FetchCancelled
 from vidpipe.settings import Settings
 from vidpipe.stages.search_fields import SearchField, spelled, stored
+from vidpipe.storage.media_files import MediaFiles
+from vidpipe.storage.object_store import StoreError
 
 Pool = Literal["network", "cpu", "gpu"]
 JobName = Literal["prepare", "describe", "label"]
@@ -249,6 +252,7 @@ class StageContext:
         cells: Stored answers of the describing model.
         cancelled: Set when the run is to stop; long work checks it and raises `Cancelled`.
         progress: Reports how far a video is, 0 to 1. May be called often.
+        files: The videos' files and frame packs; by default, those in the local folders.
     """
 
     settings: Settings
@@ -256,6 +260,10 @@ class StageContext:
     cells: CellStore | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     progress: Callable[[str, float], None] = lambda sha256, fraction: None
+    files: MediaFiles = None  # type: ignore[assignment]  # never None after __post_init__
+
+    def __post_init__(self) -> None:
+        self.files = self.files or MediaFiles(self.settings)
 
 
 class Cancelled(Exception):
@@ -275,7 +283,8 @@ StageFunction = Callable[[Sequence[Item], StageContext], Iterator[Outcome]]
 def per_video(function: Callable[[Item, StageContext], StageResult | Outcome]) -> StageFunction:
     """Turn a function that processes one video into a stage's function.
 
-    A StageError, MediaError or UnavailableError (transient), but not OutOfReach, is the outcome of that video alone.
+    A StageError, MediaError, StoreError or UnavailableError (transient), but not OutOfReach, is the outcome of that
+    video alone.
     """
 
     @wraps(function)
@@ -289,8 +298,10 @@ def per_video(function: Callable[[Item, StageContext], StageResult | Outcome]) -
                 made = Outcome(item.sha256, error=error)
             except OutOfReach:
                 raise
-            except (MediaError, UnavailableError) as error:
-                transient = isinstance(error, UnavailableError)
+            except FetchCancelled:
+                raise Cancelled from None
+            except (MediaError, StoreError, UnavailableError) as error:
+                transient = error.transient if isinstance(error, StoreError) else isinstance(error, UnavailableError)
                 made = Outcome(item.sha256, error=StageError(error.message, error.hint, transient=transient))
             yield made if isinstance(made, Outcome) else Outcome(item.sha256, made)
 

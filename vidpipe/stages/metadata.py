@@ -17,8 +17,8 @@ def read_metadata(item: Item, context: StageContext) -> Metadata:
     from vidpipe.media.probe import probe
 
     try:
-        path = context.settings.resolve(item["raw_video.path"])
-        return Metadata(**dict(probe(path, name="The stored file", limits=context.settings.limits)))
+        with context.files.video(item.sha256, item["raw_video.path"], context.cancelled) as path:
+            return Metadata(**dict(probe(path, name="The stored file", limits=context.settings.limits)))
     except TimeLimitError as error:
         raise StageError(error.message, error.hint, transient=True) from error
 

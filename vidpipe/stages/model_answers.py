@@ -146,7 +146,8 @@ class _ModelSession:
                 answers.used += ModelTokens(asked=1)
                 self._keep(cell)
             if reply.error:
-                answers.error = StageError(reply.error.message, reply.error.hint, transient=reply.transient)
+                transient = reply.transient or getattr(reply.error, "transient", False)
+                answers.error = StageError(reply.error.message, reply.error.hint, transient=transient)
             yield answers, corrections
 
     def _replies(self, requests: Sequence[ModelRequest]) -> Iterator[ModelReply]:

@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vidpipe.media.facts import PackReference, Scene, SubtitleCue, SubtitleStream
-from vidpipe.media.frame_pack import FramePack
 from vidpipe.models.describing_model import Frame, MeasuredFacts, ModelRequest
 from vidpipe.models.prompts import Prompt, PromptSet, SceneView, VideoView
-from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import found_texts
 from vidpipe.stages.contract import Item, StageContext
 from vidpipe.stages.findings import by_scene, findings, findings_by_scene
 from vidpipe.stages.search_fields import Moment
+from vidpipe.storage.media_files import MediaFiles
 
 
 @dataclass(frozen=True)
@@ -21,20 +20,22 @@ class PackFrames:
     """Frames in a video's pack; nothing is read before `load`.
 
     Attributes:
-        settings: The settings.
-        pack: The frame pack.
+        files: The library's files.
+        video: The video.
+        pack: Its frame pack.
         version: Identifies these frames.
         scene: Index of their scene; None for the whole video.
     """
 
-    settings: Settings
+    files: MediaFiles
+    video: str
     pack: PackReference
     version: str
     scene: int | None = None
 
     def load(self) -> Sequence[Frame]:
-        """Read the frames. Raises MediaError if the pack is missing or damaged."""
-        pack = FramePack.open(self.settings, self.pack)
+        """Read the frames. Raises MediaError if the pack is missing or damaged, and StoreError."""
+        pack = self.files.pack(self.video, self.pack)
         chosen = pack if self.scene is None else pack.of_scene(self.scene)
         return [Frame(frame.time_s, jpeg) for frame, jpeg in chosen]
 
@@ -135,7 +136,7 @@ def video_request(item: Item, context: StageContext, prompts: tuple[Prompt, ...]
 
 def _frames(item: Item, context: StageContext, version: str, scene: int | None) -> PackFrames | None:
     pack = item["scenes.pack"]
-    return PackFrames(context.settings, pack, version, scene) if pack else None
+    return PackFrames(context.files, item.sha256, pack, version, scene) if pack else None
 
 
 def _cues(cues: Sequence[SubtitleCue]) -> list[SubtitleCue]:

@@ -1,6 +1,7 @@
 """raw_video: checks that the stored file is there and holds the bytes its name says; fetches a lost one again.
 
-Size and modification time are compared, which costs a stat; the bytes are hashed if the time differs. The stage reads
+Size and modification time are compared, which costs a stat; the bytes are hashed if the time differs. A file that is
+not on this disk is asked for in its store, which has checked its bytes; a dropped one is not missed. The stage reads
 the video's URLs, because a lost file is fetched from them: another source makes the stage due, which costs that one
 stat and, as the content stays the same, nothing after it.
 """
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from vidpipe.errors import VidpipeError
-from vidpipe.network.fetch_errors import FetchCancelled, FetchError
+from vidpipe.network.fetch_errors import FetchError
 from vidpipe.safe_files import text_path
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import Cancelled, Item, Stage, StageContext, StageError, StageResult, per_video
+from vidpipe.stages.contract import Item, Stage, StageContext, StageError, StageResult, per_video
 from vidpipe.stages.results import RawVideo
+from vidpipe.storage.object_store import DROPPED
 
 _HINT = "Put the file back, or add the video again from a source that has it: vidpipe add URL-OR-FILE."
 
@@ -41,9 +43,11 @@ def check_files(item: Item, context: StageContext) -> RawVideo:
             if _hash(path, item, context) == item.sha256:
                 return _result(item, name, stat)
             problems.append(f"{shown} has other bytes than when it was added")
-        except FetchCancelled:
-            raise Cancelled from None
         except OSError as error:
+            elsewhere = context.files.stored(item.sha256, name)
+            dropped = context.files.store_of(item.sha256) == DROPPED
+            if dropped or (elsewhere and elsewhere.size_bytes == size_bytes):
+                return RawVideo(content=item.sha256, path=name, size_bytes=size_bytes, modified_ns=modified_ns)
             problems.append(f"{shown} cannot be read ({error.strerror or error})")
     return _fetch_again(item, context, "; ".join(dict.fromkeys(problems)))
 
@@ -89,13 +93,12 @@ def _fetch_again(item: Item, context: StageContext, problems: str) -> RawVideo:
 
     try:
         stored, url = refetch(context.settings, item.sha256, urls, cancelled=context.cancelled, on_bytes=on_bytes)
-    except FetchCancelled:
-        raise Cancelled from None
+        result = _result(item, context.settings.relative(stored.path), stored.path.stat(), refetched_from=url)
+        context.files.keep_video(item.sha256, stored.path, context.cancelled)
+        return result
     except VidpipeError as error:
         transient = isinstance(error, FetchError) and error.transient
         raise StageError(f"{problems}. {error.message}", error.hint or _HINT, transient=transient) from error
-    path = context.settings.relative(stored.path)
-    return _result(item, path, stored.path.stat(), refetched_from=url)
 
 
 def _artifacts_exist(result: StageResult, settings: Settings) -> bool:

@@ -19,9 +19,12 @@ def detect_scenes(item: Item, context: StageContext) -> Scenes:
     from vidpipe.stages.scene_analysis import analyze_scenes
 
     try:
-        return analyze_scenes(item, context)
+        found = analyze_scenes(item, context)
+        if found.pack is not None:
+            context.files.keep_pack(item.sha256, found.pack, context.cancelled)
     except OSError as error:
         raise _not_written(item.name, error, context.settings.derived_directory) from error
+    return found
 
 
 def _not_written(name: str, error: OSError, folder: Path) -> StageError:

@@ -63,12 +63,10 @@ def decode_within_limits(
 
     Raises:
         StageError: The file does not exist, or cannot be decoded.
+        StoreError: It cannot be downloaded.
         MemoryLimitError: Memory ran out before the first frame.
         Cancelled: The run was stopped.
     """
-    path = context.settings.resolve(item["raw_video.path"])
-    if not path.is_file():
-        raise StageError(f"{item.name}: its file {path} does not exist.", "Run the raw_video stage for it.")
     expected_s = item["metadata.duration_s"]
     factor = context.settings.scene_detection.timeout_factor
     limit_s = max(min_limit_s, factor * expected_s) if expected_s else _TIME_LIMIT_WITHOUT_DURATION_S
@@ -82,8 +80,11 @@ def decode_within_limits(
         limits.default_threads = memory.SKIPPING_THREADS
 
     def limited(plan: DecodePlan) -> DecodedT:
-        with memory.reading(limits):
-            found = decode(path, plan, limit_s)
+        with context.files.video(item.sha256, item["raw_video.path"], context.cancelled) as path:
+            if not path.is_file():
+                raise StageError(f"{item.name}: its file {path} does not exist.", "Run the raw_video stage for it.")
+            with memory.reading(limits):
+                found = decode(path, plan, limit_s)
         if not found.end.lacked_memory or limits.generous:
             return found
         limits.generous = True

@@ -1,22 +1,32 @@
 """The local folders of [Paths] as a store, so that files can be moved from and to it like between any others."""
 
-from __future__ import annotations
-
+import contextlib
+import hashlib
+import os
 import re
+import shutil
+import tarfile
+import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from vidpipe.media.frame_pack import partial_folder
 from vidpipe.settings import Settings
 from vidpipe.storage.object_store import LOCAL, Progress, StoredObject, StoreError
+from vidpipe.storage.verified_store import VerifiedStore
 
-_BLOCK_BYTES = 1 << 20
+_PART_BYTES = 64 << 20
 _KEY = re.compile(r"media/[0-9a-f]{2}/[0-9a-f]{64}\.\w{1,20}|packs/[0-9a-f]{64}/[0-9a-f]{16}\.tar")
+_NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
+_MAX_FILES = 100_000
 
 
-class LocalStore:
+class LocalStore(VerifiedStore):
     """The media folder, and the folder of frame packs; a pack is a tar archive only while it is transferred."""
 
-    url = LOCAL
+    url, part_bytes = LOCAL, _PART_BYTES
 
     def __init__(self, settings: Settings) -> None:
         self._media = settings.media_directory
@@ -29,26 +39,85 @@ class LocalStore:
         kind, _, rest = key.partition("/")
         return self._media / rest if kind == "media" else self._packs / rest.removesuffix(".tar")
 
-    def put(self, key: str, file: Path, sha256: str, progress: Progress) -> None:
-        """Store a file (see `ObjectStore`)."""
-        raise NotImplementedError
+    def _find(self, key: str) -> StoredObject | None:
+        path = self.path(key)
+        if not path.exists():
+            return None
+        stat, size = path.stat(), path.stat().st_size
+        if path.is_dir():
+            files = sum(512 + -(-file.stat().st_size // 512) * 512 for file in path.iterdir())
+            size = -(-(files + 1024) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+        return StoredObject(key, size, modified_at=datetime.fromtimestamp(stat.st_mtime, UTC))
 
-    def stat(self, key: str) -> StoredObject | None:
-        """Return the object; None if there is none."""
-        raise NotImplementedError
+    def _holds(self, key: str, file: Path, sha256: str) -> bool:
+        if self.stat(key) is None:
+            return False
+        with self._explained(), self._open(key) as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest() == sha256
 
-    def get(self, key: str, file: Path, progress: Progress) -> str:
-        """Write an object into `file` and return the sha256 of its bytes."""
-        raise NotImplementedError
+    def _send(self, key: str, file: Path, sha256: str, progress: Progress) -> None:
+        final, blocks = self.path(key), self._blocks(file, sha256, progress)
+        with partial_folder(final.parent) as new:
+            if key.startswith("packs/"):
+                for _ in blocks:
+                    pass
+                _extract(file, new)
+                new.chmod(0o755)
+                if final.exists():  # it is damaged
+                    final.rename(final.with_name(f"{new.name}-old"))
+                new.rename(final)
+                return
+            with (new / final.name).open("wb") as opened:
+                for data in blocks:
+                    opened.write(data)
+                opened.flush()
+                os.fsync(opened.fileno())
+            (new / final.name).replace(final)
 
-    def read(self, key: str, start: int, length: int) -> bytes:
-        """Return a range of an object's bytes."""
-        raise NotImplementedError
+    def _range(self, key: str, start: int, length: int) -> bytes:
+        with self._open(key) as opened:
+            opened.seek(start)
+            return bytes(opened.read(length))
 
-    def delete(self, key: str) -> None:
-        """Delete an object."""
-        raise NotImplementedError
+    def _delete(self, key: str) -> None:
+        path = self.path(key)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
-    def objects(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield the objects whose keys begin with `prefix`."""
-        raise NotImplementedError
+    def _list(self, prefix: str) -> Iterator[StoredObject]:
+        files = [f"media/{path.parent.name}/{path.name}" for path in self._media.glob("??/*")]
+        packs = [f"packs/{path.parent.name}/{path.name}.tar" for path in self._packs.glob("*/*")]
+        for key in sorted(files + packs):
+            if key.startswith(prefix) and _KEY.fullmatch(key) and (found := self._find(key)):
+                yield found
+
+    @contextlib.contextmanager
+    def _open(self, key: str) -> Iterator[Any]:
+        """Open a file, or the archive of a pack: equal packs have equal archives."""
+        path = self.path(key)
+        if not path.is_dir():
+            with path.open("rb") as opened:
+                yield opened
+            return
+        with tempfile.TemporaryFile() as archive:
+            with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                for file in sorted(path.iterdir()):
+                    entry = tarfile.TarInfo(file.name)
+                    entry.size = file.stat().st_size
+                    with file.open("rb") as opened:
+                        tar.addfile(entry, opened)
+            archive.seek(0)
+            yield archive
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    """Extract an archive of plain files with plain names; its bytes are those of the files, so it cannot expand."""
+    with tarfile.open(archive, "r:") as tar:
+        for number, entry in enumerate(tar):
+            plain = entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not entry.issparse()
+            source = tar.extractfile(entry) if plain and _NAME.fullmatch(entry.name) and number < _MAX_FILES else None
+            if source is None:
+                raise StoreError(f"{archive.name} is not the archive of a frame pack.", kind="permanent")
+            with source, (folder / entry.name).open("xb") as target:
+                shutil.copyfileobj(source, target)
+                target.flush()
+                os.fsync(target.fileno())

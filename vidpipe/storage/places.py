@@ -14,17 +14,22 @@ class MediaPlace(BaseModel, frozen=True, extra="ignore"):
     Attributes:
         media: URL of the store that holds its file, or "dropped".
         packs: Version of a frame pack -> URL of the store that holds it; those in the local folders are left out.
+        modified_ns: When its file was last changed, as it was added, in nanoseconds since the epoch; stored elsewhere.
     """
 
     media: str = LOCAL
     packs: Mapping[str, str] = {}
+    modified_ns: int = 0
 
 
 class MediaPlaces(Protocol):
     """The places of a library's videos (`vidpipe.library.media_places`)."""
 
     def get(self, sha256: str) -> MediaPlace:
-        """Return where a video is stored."""
+        """Return where a video is stored; an unknown one is in the local folders."""
+
+    def find(self, sha256: str) -> MediaPlace | None:
+        """Return where a video is stored; None if it is unknown."""
 
     def set_media(self, sha256: str, store: str, *, was: str | None = None) -> bool:
         """Note which store holds a video's file.

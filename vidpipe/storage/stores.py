@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from importlib import import_module
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
+from vidpipe.storage.local_store import LocalStore
 from vidpipe.storage.object_store import LOCAL, ObjectStore
-
-#: Scheme -> class, called with (url, settings).
-_CLASSES = {
-    "s3": "s3_store:S3Store",
-    "gs": "bucket_store:BucketStore",
-    "az": "bucket_store:BucketStore",
-    "dropbox": "dropbox_store:DropboxStore",
-}
 
 
 class Stores:
@@ -55,12 +47,10 @@ class Stores:
         if url in self._others:
             return self._others[url]()
         if url == LOCAL:
-            from vidpipe.storage.local_store import LocalStore
-
             return LocalStore(self.settings)
-        name = _CLASSES.get(url.partition("://")[0])
-        if name is None:
+        from vidpipe.storage.cloud_stores import CLOUD_STORES  # requests and urllib3 are slow to import
+
+        cls = CLOUD_STORES.get(url.partition("://")[0])
+        if cls is None:
             raise SettingsError(f"There is no store {url} here.", "`vidpipe store --help` shows the kinds of stores.")
-        module, _, cls = name.partition(":")
-        made: ObjectStore = getattr(import_module(f"vidpipe.storage.{module}"), cls)(url, self.settings)
-        return made
+        return cls(url, self.settings)

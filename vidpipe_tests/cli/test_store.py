@@ -11,12 +11,11 @@ import pytest
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from vidpipe.settings import Settings
 from vidpipe.storage.object_store import ObjectStore
 from vidpipe.storage.stores import Stores
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command
-from vidpipe_tests.operations.retention.folder_store import OTHER, FolderStore, LocalFolders
+from vidpipe_tests.operations.retention.folder_store import OTHER, FolderStore
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +25,7 @@ def _stores_in_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     original = Stores._new
 
     def new(self: Stores, url: str) -> ObjectStore:
-        settings: Settings = self.settings
-        if url.startswith("ftp"):
-            return original(self, url)
-        return LocalFolders(settings) if url == "local" else FolderStore(url, folder_of(settings.home, url))
+        return FolderStore(url, folder_of(self.settings.home, url)) if url.startswith("s3:") else original(self, url)
 
     monkeypatch.setattr(Stores, "_new", new)
 

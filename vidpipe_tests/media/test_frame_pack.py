@@ -29,7 +29,7 @@ def write(settings: Settings, jpegs: list[bytes], scene: int = 0) -> PackReferen
 
 def test_frames_come_back_as_they_were_written(plain_settings: Settings) -> None:
     reference = write(plain_settings, [b"one", b"two!", b"three"])
-    pack = FramePack.open(plain_settings, reference)
+    pack = FramePack(plain_settings.resolve(reference.path))
     assert [(frame.time_s, frame.scene, jpeg) for frame, jpeg in pack] == [
         (0.0, 0, b"one"), (1.0, 0, b"two!"), (2.0, 1, b"three"),
     ]  # fmt: skip
@@ -45,7 +45,7 @@ def test_the_version_names_times_and_sizes_not_bytes(plain_settings: Settings, t
     again = write(plain_settings, [b"other", b"bytes of another ffmpeg"])
     assert again.version == first.version
     # what was there stays, whole
-    assert [jpeg for _, jpeg in FramePack.open(plain_settings, again)] == [b"one", b"two"]
+    assert [jpeg for _, jpeg in FramePack(plain_settings.resolve(again.path))] == [b"one", b"two"]
     assert write(plain_settings, [b"one", b"two"], scene=1).version != first.version
     folders = sorted(path.name for path in (plain_settings.derived_directory / SHA).iterdir())
     assert len(folders) == 2
@@ -68,11 +68,11 @@ def test_a_damaged_pack_is_told_and_mended_by_the_next_run(plain_settings: Setti
     folder = plain_settings.resolve(reference.path)
     (folder / "frames.pack").write_bytes(b"on")
     with pytest.raises(MediaError, match="truncated"):
-        FramePack.open(plain_settings, reference)
+        FramePack(plain_settings.resolve(reference.path))
     write(plain_settings, [b"one", b"two"])
-    assert [jpeg for _, jpeg in FramePack.open(plain_settings, reference)] == [b"one", b"two"]
+    assert [jpeg for _, jpeg in FramePack(plain_settings.resolve(reference.path))] == [b"one", b"two"]
     assert pack_exists(plain_settings, reference)
     (folder / "manifest.json").unlink()
     assert not pack_exists(plain_settings, reference)
     with pytest.raises(MediaError, match="Run the scenes stage again"):
-        FramePack.open(plain_settings, reference)
+        FramePack(plain_settings.resolve(reference.path))

@@ -23,7 +23,7 @@ def packed(home: Path, count: int, size: tuple[int, int] = (448, 252)) -> FrameP
         for number in range(count):
             gray = np.full((size[1], size[0], 3), number * 2, np.uint8)
             writer.add_frame(time_s=float(number), scene=0, size=size, jpeg=encode_jpeg(gray, size))
-        return FramePack.open(settings, writer.publish())
+        return FramePack(settings.resolve(writer.publish().path))
 
 
 def test_each_tile_shows_the_frame_of_its_time(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def blurred_scenes(clip: Path, home: Path, **detection: Any) -> Blurred:
     assert outcome.error is None, outcome.error
     assert isinstance(outcome.result, Scenes)
     assert outcome.result.pack is not None
-    stored = [jpeg for _, jpeg in FramePack.open(settings, outcome.result.pack)]
+    stored = [jpeg for _, jpeg in FramePack(settings.resolve(outcome.result.pack.path))]
     stored += [settings.resolve(thumbnail.path).read_bytes() for thumbnail in outcome.result.thumbnails]
     return Blurred(outcome.result, stored)
 
@@ -99,7 +99,7 @@ def test_faces_are_blurred_in_frames_and_thumbnails(blurred: Blurred, clip: Path
     plain, found = scenes_of(clip, module_home, **INTERVAL), blurred.scenes
     assert plain.pack is not None
     assert found.pack is not None
-    shown = [jpeg for _, jpeg in FramePack.open(Settings(home=module_home), plain.pack)]
+    shown = [jpeg for _, jpeg in FramePack(Settings(home=module_home).resolve(plain.pack.path))]
     face, coat = (0.36, 0.24, 0.32, 0.3), (0.1, 0.75, 0.8, 0.2)
     assert min(detail(jpeg, face) for jpeg in shown) > 4
     assert max(detail(jpeg, face) for jpeg in blurred.pictures) < 2

@@ -12,8 +12,9 @@ from vidpipe.runner.plan import Plan
 from vidpipe.search.fields import Fields
 from vidpipe.settings import init_home, load
 from vidpipe.settings.schema import Settings
-from vidpipe.stages.contract import Item
+from vidpipe.stages.contract import Item, StageContext
 from vidpipe.stages.registry import build_graph, enabled_analyses
+from vidpipe.storage.media_files import MediaFiles
 from vidpipe_tests.default_graph import GRAPH
 from vidpipe_tests.plugin_packages import CODE, Install, installed_package  # noqa: F401 - fixture
 
@@ -35,7 +36,8 @@ def test_a_plugin_is_a_stage_with_settings_rule_fields_texts_facets_and_columns(
     assert graph.upstream("logo_finder") == ("scenes",)
     assert "logo_finder.logos" in graph["tags"].optional_reads
     assert "logo" in Fields(graph).facets
-    (outcome,) = stage.function([Item("0" * 64, {"scenes.pack": None})], plan.context_of(stage, None))  # type: ignore[arg-type]
+    context = StageContext(plan.settings_of(stage), files=MediaFiles(settings))
+    (outcome,) = stage.function([Item("0" * 64, {"scenes.pack": None})], context)
     assert outcome.result is not None
     assert outcome.result.model_dump() == {"logos": ("0.3",)}
     enabled = enabled_analyses(settings)

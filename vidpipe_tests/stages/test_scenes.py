@@ -41,7 +41,7 @@ def _no_process_and_no_partial_folder_is_left(home: Path) -> object:
 def check_pictures(result: Scenes, settings: Settings, size: tuple[int, int]) -> None:
     """Every scene has a thumbnail of `size` and a model frame of its own time; all are whole JPEGs."""
     assert result.pack is not None
-    pack = FramePack.open(settings, result.pack)
+    pack = FramePack(settings.resolve(result.pack.path))
     assert {frame.scene for frame in pack.frames} == {scene.index for scene in result.scenes}
     for frame, jpeg in pack:
         scene = result.scenes[frame.scene]

@@ -21,7 +21,7 @@ _PICTURE = "testsrc2=s=320x180:r=25"
 
 def pack_of(result: Scenes, home: Path) -> FramePack:
     assert result.pack is not None
-    return FramePack.open(Settings(home=home), result.pack)
+    return FramePack(Settings(home=home).resolve(result.pack.path))
 
 
 def model_frames(result: Scenes, home: Path) -> list[NDArray[np.int16]]:

@@ -51,7 +51,7 @@ def test_a_rotated_phone_video_stands_upright(clips_directory: Path, home: Path)
     with Image.open(home / str(result.poster)) as picture:
         assert picture.size == (320, 568)
     assert result.pack is not None
-    frame = FramePack.open(Settings(home=home), result.pack).frames[0]
+    frame = FramePack(Settings(home=home).resolve(result.pack.path)).frames[0]
     assert frame.height > frame.width
 
 

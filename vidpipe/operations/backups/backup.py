@@ -2,9 +2,10 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from bson.raw_bson import RawBSONDocument
@@ -15,6 +16,8 @@ from vidpipe import __version__
 from vidpipe.errors import UnavailableError
 from vidpipe.library import collection_swap
 from vidpipe.library.connection import Connection
+from vidpipe.library.gridfs_store import all_stores
+from vidpipe.library.media_places import VideoPlaces
 from vidpipe.library.retry import retry_operation
 from vidpipe.library.schema import COLLECTIONS, Document
 from vidpipe.library.schema_setup import PATIENCE_S, holding, pending
@@ -25,6 +28,8 @@ from vidpipe.operations.backups.manifest import PART_SUFFIX, BackupError, FileSu
 from vidpipe.safe_files import private_directory
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
+from vidpipe.storage.media_files import MediaFiles
+from vidpipe.storage.object_store import StoreError
 
 _LOCK = ".vidpipe-backup.lock"
 #: Before the videos: whatever refers to them. After them: what was made from them. See `collection_dump`. Without
@@ -223,6 +228,8 @@ def _dump_collection(work: _Backup, name: str) -> None:
 
 def _save_files(work: _Backup, *, media: bool, derived: bool) -> None:
     settings, part = work.settings, work.folder
+    places = VideoPlaces({"videos": work.connection.collection("videos")}, partial(retry_operation, work.connection))
+    files = MediaFiles(settings, places, all_stores(settings, work.connection))
     earlier = next(reversed(manifest.whole_backups(part.parent)), None)
 
     def save(source: Path, place: str, size_bytes: int | None, *, link: bool) -> str:
@@ -232,8 +239,10 @@ def _save_files(work: _Backup, *, media: bool, derived: bool) -> None:
     for number, file in enumerate(file_transfer.media_list(part), start=1):
         work.monitor.check()
         if media:
-            # The owner of a referenced file may modify it in place, so it is not linked.
-            outcome = save(settings.resolve(file.path), file.place, file.size_bytes, link=not file.referenced)
+            outcome = "missing"
+            with suppress(StoreError), files.video(file.video, file.path, work.monitor.cancelled) as path:
+                # The owner of a referenced file may modify it in place, so it is not linked.
+                outcome = save(path, file.place, file.size_bytes, link=not file.referenced)
             work.media.add(outcome, file.path, file.size_bytes)
         for source, name in file_transfer.pack_files(settings.derived_directory, file.video) if derived else ():
             place = f"{DERIVED}/{name}"

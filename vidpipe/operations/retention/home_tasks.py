@@ -37,7 +37,6 @@ from vidpipe.settings import Settings
 from vidpipe.settings.logs import AUDIT_NAME
 from vidpipe.sources.media_store import MediaStore
 from vidpipe.storage.object_store import DROPPED, LOCAL
-from vidpipe.storage.stores import Stores
 
 _CHUNK = 1000
 #: Pause between the chunks of a large deletion, so that others get access to the database.
@@ -78,7 +77,7 @@ def delete_downloads(settings: Settings, report: PruneReport, dry_run: bool) -> 
 
 def store_originals(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:
     """Delete the files of processed videos if KeepOriginals = no, or move them to ColdMedia after ColdAfterDays."""
-    storage, mover = settings.storage, MediaMover(library, Stores(settings))
+    storage, mover = settings.storage, MediaMover(library)
     if storage.keep_originals and not storage.cold_media:
         return
     with contextlib.closing(Plan.make(library.graph, settings)) as plan:

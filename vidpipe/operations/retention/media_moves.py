@@ -28,7 +28,6 @@ from vidpipe.sources.inputs import request_for
 from vidpipe.sources.media_store import MediaStore, hash_file
 from vidpipe.storage.object_store import DROPPED, LOCAL, Progress, StoredObject, StoreError, media_key, pack_key
 from vidpipe.storage.places import MediaPlace
-from vidpipe.storage.stores import Stores
 
 MEDIA = "media"
 #: The fields of a video's document that are read here.
@@ -75,17 +74,13 @@ class MediaMover:
 
     Attributes:
         library: The library.
-        stores: The stores.
         progress: Follows and stops the transfers.
         on_done: Called with the number of files and frame packs done so far.
-        uncache: Takes a local copy out of the cache of remote stores without deleting it, and returns whether it could.
     """
 
     library: Library
-    stores: Stores
     progress: Progress = field(default_factory=Progress)
     on_done: Callable[[int], None] = lambda done: None
-    uncache: Callable[[str], bool] = lambda key: True
 
     def parts(self, ids: Iterable[str] | None = None) -> Iterator[StoredPart]:
         """Yield what stores hold of the videos; None: of all."""
@@ -103,7 +98,7 @@ class MediaMover:
                 self.copy(part, part.store, to)
                 self.replace(part, to, part.store)
 
-        self.stores.of(to)  # raises if there is none
+        self.library.stores.of(to)  # raises if there is none
         moving = (part for part in parts if part.store not in (to, DROPPED) or part.left)
         self.each(report, islice(moving, limit or None), work, dry=dry)
 
@@ -129,12 +124,12 @@ class MediaMover:
 
     def copy(self, part: StoredPart, source: str, to: str) -> None:
         """Copy an object from one store into another, and verify it there. Raises StoreError, FetchCancelled."""
-        if to == LOCAL and not self.uncache(part.key):
+        if to == LOCAL and not self.library.files.cache.discard(part.key):
             raise StoreError(f"{part.key} is being read from the cache.", "Repeat the command later.")
         with self._file(part, source) as (file, digest):
-            self.stores.of(to).put(part.key, file, digest, self.progress)
+            self.library.stores.of(to).put(part.key, file, digest, self.progress)
             size_bytes = file.stat().st_size
-        found, unpacked = self.stores.of(to).stat(part.key), part.name != MEDIA and to == LOCAL
+        found, unpacked = self.library.stores.of(to).stat(part.key), part.name != MEDIA and to == LOCAL
         if not found or not (
             unpacked or (found.size_bytes == size_bytes and (found.sha256 or self._read(to, found)) == digest)
         ):
@@ -150,10 +145,11 @@ class MediaMover:
         """Delete the copies that a move has left, once more making sure that there is another one."""
         for left in (row.get(PLACE) or {}).get("left") or ():
             now = {part.key: part.store for part in parts_of(row)}.get(left["key"], DROPPED)
-            if now not in (left["store"], DROPPED) and self.stores.of(now).stat(left["key"]) is None:
+            if now not in (left["store"], DROPPED) and self.library.stores.of(now).stat(left["key"]) is None:
                 raise StoreError(f"{left['key']} is not in {now}; the copy in {left['store']} is kept.")
+            self.library.files.cache.discard(left["key"])  # of a dropped file
             if now != left["store"]:
-                self.stores.of(left["store"]).delete(left["key"])
+                self.library.stores.of(left["store"]).delete(left["key"])
             self.library.places.settle(row["_id"], left)
 
     def verify(self, *, hashes: bool = False) -> Iterator[tuple[str, StoredPart]]:
@@ -161,12 +157,12 @@ class MediaMover:
         held, storage = defaultdict[str, dict[str, StoredPart]](dict), self.library.settings.storage
         for part in self.parts():
             held[part.store][part.key] = part
-        cached = {key for store in held.keys() - {LOCAL, DROPPED} for key in held[store]}
         for url in {LOCAL, storage.media, storage.cold_media or LOCAL, *held} - {DROPPED}:
-            for found in self.stores.of(url).objects():
+            for found in self.library.stores.of(url).objects():
                 known = held[url].pop(found.key, None)
                 # in the local folders are cached copies, too, and old frame packs, which `vidpipe prune` deletes
-                if known is None and (url != LOCAL or (found.key.startswith(MEDIA) and found.key not in cached)):
+                cached = url == LOCAL and (found.key[:5] != MEDIA or self.library.files.cache.entry(found.key).exists())
+                if known is None and not cached:
                     yield "orphan", StoredPart("", "", found.key, url, found.size_bytes)
                 same = known is None or known.name != MEDIA or found.size_bytes == known.size_bytes
                 if known and (not same or (hashes and known.name == MEDIA and self._read(url, found) != known.sha256)):
@@ -181,18 +177,23 @@ class MediaMover:
         elif part.store == LOCAL or not path.is_file() or hash_file(path, cancelled)[0] != part.sha256:
             refetch(self.library.settings, part.sha256, part.urls, cancelled=cancelled)
         if part.name == MEDIA and part.store != LOCAL:
-            self.stores.of(part.store).delete(part.key)
+            self.library.stores.of(part.store).delete(part.key)
             self.copy(part, LOCAL, part.store)
+            self.library.files.cache.adopt(part.key, part.size_bytes)
 
     def delete_orphans(self, report: PruneReport, orphans: Iterable[StoredPart]) -> None:
-        """Delete objects that are older than a day and that still no video refers to."""
+        """Delete objects older than a day that no video refers to, or of which its own store has another copy."""
         for part in orphans:
-            found = self.stores.of(part.store).stat(part.key)
-            used = {(one.key, one.store) for one in self.parts(part.key.replace(".", "/").split("/"))}
+            found = self.library.stores.of(part.store).stat(part.key)
+            of_it = [one for one in self.parts(part.key.replace(".", "/").split("/")) if one.key == part.key]
+            needed = any(one.store == part.store or not self._exists(one) for one in of_it)
             modified_at = found.modified_at.timestamp() if found and found.modified_at else math.inf
-            if modified_at < cutoff(1) and (part.key, part.store) not in used:
-                self.stores.of(part.store).delete(part.key)
+            if modified_at < cutoff(1) and not needed:
+                self.library.stores.of(part.store).delete(part.key)
                 report.add(part.size_bytes, modified_at)
+
+    def _exists(self, part: StoredPart) -> bool:
+        return part.store == DROPPED or self.library.stores.of(part.store).stat(part.key) is not None
 
     def usage(self) -> dict[str, Any]:
         """Return how many videos, bytes and frame packs each store holds; "dropped" has the deleted files."""
@@ -216,7 +217,7 @@ class MediaMover:
         """Return the sha256 of an object's bytes."""
         digest = hashlib.sha256()
         for start in range(0, found.size_bytes, _READ_BYTES):
-            digest.update(self.stores.of(store).read(found.key, start, _READ_BYTES))
+            digest.update(self.library.stores.of(store).read(found.key, start, _READ_BYTES))
         return digest.hexdigest()
 
     @contextmanager
@@ -227,6 +228,6 @@ class MediaMover:
             yield path, part.sha256
             return
         file = MediaStore(self.library.settings).incoming / f"{part.key.replace('/', '-')}.part"
-        digest = self.stores.of(source).get(part.key, file, self.progress)
+        digest = self.library.stores.of(source).get(part.key, file, self.progress)
         yield file, part.sha256 if part.name == MEDIA else digest
         file.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
+from vidpipe.library.media_places import PLACE
 from vidpipe.library.videos import chunked
 from vidpipe.media.frame_pack import TEMPORARY, is_unlocked
 from vidpipe.operations.proxies import proxy_path
@@ -153,16 +154,19 @@ def delete_unreferenced(settings: Settings, library: Library, report: PruneRepor
         return
     limit = cutoff(settings.retention.derived_days)
     names = [path.name for path in root.iterdir() if _SHA256.fullmatch(path.name) and path.is_dir()]
-    packs = {f"{library.graph.key(stage.name)}.pack.path": 1 for stage in library.graph}
+    elsewhere = library.collections["videos"].distinct("_id", {f"{PLACE}.packs": {"$exists": True}})
+    packs = {PLACE: 1} | {f"{library.graph.key(stage.name)}.pack.path": 1 for stage in library.graph}
     unknown: list[str] = []
-    for chunk in chunked(names, _CHUNK):
+    for chunk in chunked(dict.fromkeys([*names, *elsewhere]), _CHUNK):
         # Existing video -> names of the folders that its results refer to as their pack.
-        rows = library.collections["videos"].find({"_id": {"$in": chunk}}, packs)
+        rows = list(library.collections["videos"].find({"_id": {"$in": chunk}}, packs))
+        evicted = {row["_id"]: _evicted(root / row["_id"], row.get(PLACE, {}).get("packs", ())) for row in rows}
         named = {row["_id"]: set(_versions_in(row, row["_id"])) for row in rows}
         unknown += [sha256 for sha256 in chunk if sha256 not in named]
         suspects: dict[str, list[_Folder]] = {}
         for sha256, versions in named.items():
-            if found := [folder for folder in _versions(root / sha256, limit) if folder.path.name not in versions]:
+            folders = [*_versions(root / sha256, limit), *evicted[sha256]]
+            if found := [folder for folder in folders if folder.path.name not in versions]:
                 suspects[sha256] = found
         _delete_suspects(library, suspects, report, dry_run)
     if len(unknown) > max(_MAX_UNKNOWN, _MAX_UNKNOWN_SHARE * len(names)):
@@ -189,7 +193,7 @@ def _versions_in(value: Any, sha256: str) -> Iterator[str]:
 def _versions(parent: Path, limit: float) -> list[_Folder]:
     """The video's folders that are older than `limit`, without those that are being written."""
     found = []
-    for path in parent.iterdir():
+    for path in parent.glob("*"):
         try:
             modified = path.stat().st_mtime
             old = modified < limit and path.is_dir() and not path.is_symlink()
@@ -199,6 +203,11 @@ def _versions(parent: Path, limit: float) -> list[_Folder]:
         except OSError:  # deleted meanwhile
             continue
     return found
+
+
+def _evicted(parent: Path, versions: Iterable[str]) -> list[_Folder]:
+    """Return packs in other stores that nobody has used lately: they are not on this disk."""
+    return [_Folder(parent / version, 0.0, 0) for version in versions if not (parent / version).exists()]
 
 
 def _delete_suspects(
@@ -225,7 +234,8 @@ def _delete_held(
         for scene in library.collections["scenes"].find({"video": sha256}):
             named |= set(_versions_in(scene, sha256))
         for folder in by_video[sha256]:
-            if folder.path.name not in named:
+            free = folder.path.name not in named
+            if free and (dry_run or library.files.delete_pack(sha256, folder.path.name)):
                 _delete(folder, report, dry_run)
 
 
@@ -241,7 +251,7 @@ def _delete_video(parent: Path, limit: float, report: PruneReport, dry_run: bool
 
 
 def _delete(folder: _Folder, report: PruneReport, dry_run: bool) -> None:
-    if not dry_run:
+    if not dry_run and folder.path.exists():
         # Renamed first, in one step, so that a half-deleted pack is never used.
         aside = folder.path.with_name(f"{TEMPORARY}{uuid.uuid4().hex[:8]}")
         folder.path.rename(aside)

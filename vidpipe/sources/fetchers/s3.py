@@ -7,7 +7,6 @@ A signed URL is a secret while it is valid: it is never stored.
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 from collections.abc import Collection, Iterator
@@ -22,7 +21,7 @@ from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.network.addresses import AddressPolicy
 from vidpipe.network.fetch_errors import TRANSIENT_STATUS, FetchError
 from vidpipe.network.retry import parse_retry_after
-from vidpipe.network.session import authorities
+from vidpipe.network.s3_client import ACCESS, no_access, s3_client
 from vidpipe.settings import Settings
 from vidpipe.settings.operation import Download
 from vidpipe.sources.fetchers.fetcher import Attempts, FetchTask, ListedFile
@@ -33,20 +32,10 @@ SCHEME = "s3://"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _VALID_S = 3600
-#: What decides which storage is used, and with which credentials.
-ACCESS = tuple(
-    f"variable:AWS_{name}"
-    for name in ("PROFILE", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "DEFAULT_REGION", "ENDPOINT_URL_S3")
-)
 _MOST_READ_BYTES = 64 * 1024
 _FIELD = re.compile(rb"<(Code|Message|Region)>([^<>]{1,1000})</")
 _CODE = re.compile(r"[A-Za-z0-9.]{1,60}")
 _REGION = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-#: Services that accept a bucket in the host name only.
-_VIRTUAL_HOSTS = (".aliyuncs.com", ".myqcloud.com")
-
-for _name in ("botocore", "boto3"):  # at DEBUG they write signatures into the log
-    logging.getLogger(_name).setLevel(logging.INFO)
 
 
 @dataclass(frozen=True)
@@ -160,40 +149,8 @@ class S3Clients:
         with self._lock:
             region = self._regions.get(bucket)
             if region not in self._clients:
-                self._clients[region] = self._new_client(region)
+                self._clients[region], self.signed = s3_client(self._settings, region)
             return self._clients[region]
-
-    def _new_client(self, region: str | None) -> Any:
-        try:
-            import boto3.session
-            import botocore
-            from botocore.config import Config
-            from botocore.exceptions import BotoCoreError
-        except ImportError:
-            raise UnavailableError(
-                "s3:// URLs need boto3, which is not installed.",
-                "Install it: pip install 'vidpipe[s3]'.",
-                depends_on=("module:boto3",),
-            ) from None
-        limits = self._settings
-        try:
-            session = boto3.session.Session()
-            self.signed = session.get_credentials() is not None
-            config = Config(
-                signature_version="s3v4" if self.signed else botocore.UNSIGNED,
-                connect_timeout=limits.connect_timeout,
-                read_timeout=limits.read_timeout,
-                retries={"total_max_attempts": limits.retries + 1, "mode": "standard"},
-                proxies=None if limits.use_proxy else {},  # None: those of the environment
-            )
-            verify = authorities() or None
-            client = session.client("s3", region_name=region, verify=verify, config=config)
-            if (urlsplit(client.meta.endpoint_url).hostname or "").endswith(_VIRTUAL_HOSTS):
-                config = config.merge(Config(s3={"addressing_style": "virtual"}))
-                client = session.client("s3", region_name=region, verify=verify, config=config)
-        except (BotoCoreError, ValueError) as error:
-            raise _no_access(error) from error
-        return client
 
 
 def _signed(client: Any, operation: str, **params: str) -> str:
@@ -202,15 +159,7 @@ def _signed(client: Any, operation: str, **params: str) -> str:
     try:
         return str(client.generate_presigned_url(operation, Params=params, ExpiresIn=_VALID_S))
     except (BotoCoreError, ValueError) as error:  # credentials that have to be renewed are renewed here
-        raise _no_access(error) from error
-
-
-def _no_access(error: Exception) -> UnavailableError:
-    return UnavailableError(
-        f"The access to S3 configured in the environment is not usable: {error}.".replace("..", "."),
-        "Check AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL_S3.",
-        depends_on=ACCESS,
-    )
+        raise no_access(error) from error
 
 
 class S3Fetcher:

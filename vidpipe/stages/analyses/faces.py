@@ -1,7 +1,6 @@
 """faces: how many faces the packed frames show, where, and how large. Nobody is recognized."""
 
 from vidpipe.media.facts import Face, PackedFrame
-from vidpipe.media.frame_pack import FramePack
 from vidpipe.models.worker import WorkerModel
 from vidpipe.stages.analyses import packed_frames
 from vidpipe.stages.analyses.declaration import RuleField
@@ -46,7 +45,8 @@ def _examined(item: Item, context: StageContext, model: WorkerModel) -> list[tup
     Faces that were blurred are known from the confidence at which faces are blurred.
     """
     least = context.settings.faces.min_confidence
-    frames = FramePack.open(context.settings, item["scenes.pack"]).frames if item["scenes.pack"] else ()
+    pack = item["scenes.pack"]
+    frames = context.files.pack(item.sha256, pack, context.cancelled).frames if pack else ()
     if all(frame.faces is not None for frame in frames):
         return [(frame, [face for face in frame.faces or () if face.confidence >= least]) for frame in frames]
     options = {"min_confidence": least}

@@ -6,7 +6,6 @@ from typing import Any
 
 from vidpipe.errors import MediaError, UnavailableError
 from vidpipe.media.facts import PackedFrame, PackReference, Scene
-from vidpipe.media.frame_pack import FramePack
 from vidpipe.models.worker import WorkerModel, WorkerStoppedError
 from vidpipe.stages.contract import Cancelled, Item, OutOfReach, StageContext
 
@@ -44,13 +43,14 @@ def examine(
 
     Raises:
         MediaError: The pack is missing or damaged, or the model cannot process a frame.
+        StoreError: The pack cannot be downloaded.
         OutOfReach: The model cannot be loaded.
         Cancelled: The run was stopped.
     """
     reference: PackReference | None = item["scenes.pack"]
     if reference is None:
         return
-    pack = FramePack.open(context.settings, reference)
+    pack = context.files.pack(item.sha256, reference, context.cancelled)
     done = 0
     frames_of_pack = iter(pack)
     while frames := _next(frames_of_pack, batch):

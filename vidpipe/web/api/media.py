@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
 
-from vidpipe.errors import UNSAFE
+from vidpipe.errors import UNSAFE, MediaError
 from vidpipe.library.queries.show import said, stored_fields
 from vidpipe.library.videos import name_of
+from vidpipe.media.facts import PackReference
 from vidpipe.media.frame_pack import FramePack
 from vidpipe.operations.kept_home import OpenHome
 from vidpipe.stages.contract import INGEST
@@ -122,6 +124,14 @@ def _of_scenes(opened: OpenHome, sha256: str, name: str) -> Any:
     return (stored_fields(opened.library, sha256, f"scenes.{name}").get("scenes") or {}).get(name)
 
 
+def _pack(opened: OpenHome, sha256: str) -> FramePack | None:
+    pack = _of_scenes(opened, sha256, "pack")
+    if not pack:
+        return None
+    inside(opened.settings.derived_directory, opened.settings.resolve(pack["path"]))
+    return opened.library.files.pack(sha256, PackReference.model_validate(pack))
+
+
 @router.get("/videos/{sha256}/thumbnail", response_class=Response, responses=_RESPONSES["picture"])
 def get_thumbnail(
     request: Request, opened: Opened, sha256: Sha256, caller: Reader, *, scene: SceneIndex = None, v: Version = None
@@ -133,6 +143,8 @@ def get_thumbnail(
     if not stored:
         raise RequestError(404, "There is no such thumbnail.", _RUN)
     path = inside(opened.settings.derived_directory, opened.settings.resolve(stored))
+    with suppress(MediaError):  # named, so that the cache keeps it
+        _kept = None if path.is_file() else _pack(opened, sha256)
     return _picture(request, path.read_bytes, path.parent.name, path.stem, v)
 
 
@@ -141,12 +153,11 @@ def get_frame(
     request: Request, opened: Opened, sha256: Sha256, caller: Reader, *, t: Time, v: Version = None
 ) -> Response:
     """Return the frame nearest to a time, of those that were kept for the model."""
-    pack = _of_scenes(opened, sha256, "pack")
-    folder = inside(opened.settings.derived_directory, opened.settings.resolve(pack["path"])) if pack else None
-    found = FramePack(folder).nearest(t) if folder else None
-    if found is None:
+    pack = _pack(opened, sha256)
+    found = pack.nearest(t) if pack else None
+    if pack is None or found is None:
         raise RequestError(404, "No frames of this video are stored.", _RUN)
-    return _picture(request, lambda: found[1], pack["version"], found[0].time_s, v)
+    return _picture(request, lambda: found[1], pack.folder.name, found[0].time_s, v)
 
 
 @router.head("/videos/{sha256}/media", include_in_schema=False)
@@ -157,15 +168,17 @@ def get_media(
     """Return the original file, or a range of it."""
     row = stored_fields(opened.library, sha256, INGEST, "raw_video.path", "metadata.container", "metadata.video_codec")
     facts, metadata, settings = row[INGEST], row.get("metadata") or {}, opened.settings
-    path = settings.resolve((row.get("raw_video") or facts)["path"])
+    stored = (row.get("raw_video") or facts)["path"]
     if not facts.get("referenced"):
-        path = inside(settings.media_directory, path)
-    if path.is_file() and path.stat().st_size != facts["size_bytes"]:
-        raise RequestError(409, f"The file {path.name} is not the one that was added.", "Add it again.")
+        inside(settings.media_directory, settings.resolve(stored))
     is_webm = metadata.get("container") == "matroska" and metadata.get("video_codec") in ("vp8", "vp9", "av1")
     media_type = _TYPES.get("webm" if is_webm else metadata.get("container", ""), "application/octet-stream")
     file_name = UNSAFE.sub("_", name_of(row)).replace("/", "_").replace("\\", "_") if download else None
-    return file_response(request, path, media_type, sha256, file_name=file_name)
+    # once it is open, it can be sent although it is deleted from the cache
+    with opened.library.files.video(sha256, stored) as path:
+        if path.is_file() and path.stat().st_size != facts["size_bytes"]:
+            raise RequestError(409, f"The file {path.name} is not the one that was added.", "Add it again.")
+        return file_response(request, path, media_type, sha256, file_name=file_name)
 
 
 @router.get("/videos/{sha256}/subtitles.vtt", response_class=Response, responses=_RESPONSES["subtitles"])

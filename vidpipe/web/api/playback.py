@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -11,12 +12,13 @@ from pydantic import BaseModel
 from vidpipe.errors import MediaError
 from vidpipe.library.queries.show import stored_fields
 from vidpipe.library.videos import read_result
-from vidpipe.media.frame_pack import FramePack, pack_exists
+from vidpipe.media.frame_pack import FramePack
 from vidpipe.media.playability import Playability, measured_start, playability
 from vidpipe.media.storyboard import Storyboard, layout, sprite
 from vidpipe.operations.kept_home import OpenHome
 from vidpipe.operations.proxies import ProxyState
 from vidpipe.stages.results import Metadata, Scenes
+from vidpipe.storage.object_store import StoreError
 from vidpipe.web.access import Reader
 from vidpipe.web.api.media import Version, cached, file_response
 from vidpipe.web.home import Home, Opened
@@ -81,10 +83,10 @@ def _playability(opened: OpenHome, sha256: str) -> Playability:
     row, metadata, scenes = _stored(opened, sha256)
     if metadata is None:
         return Playability(False, "It is not known yet what the file holds; run the stage metadata.")
-    path = opened.settings.resolve((row.get("raw_video") or row["ingest"])["path"])
     try:
-        webm, starts_s = measured_start(path, metadata.video_stream)
-    except (MediaError, OSError):
+        with opened.library.files.video(sha256, (row.get("raw_video") or row["ingest"])["path"]) as path:
+            webm, starts_s = measured_start(path, metadata.video_stream)
+    except (MediaError, StoreError, OSError):
         return Playability(False, "The file cannot be read.")
     return playability(metadata, scenes.damage if scenes else None, webm=webm, starts_s=starts_s)
 
@@ -121,12 +123,13 @@ def proxy(request: Request, home: Home, opened: Opened, sha256: Sha256, caller: 
 def _storyboard(opened: OpenHome, sha256: str) -> tuple[FramePack, Storyboard, str, float]:
     """Return the pack, the storyboard, its version and the duration of the video."""
     _, metadata, scenes = _stored(opened, sha256)
-    if scenes is None or scenes.pack is None or not scenes.pack.frames or not pack_exists(opened.settings, scenes.pack):
-        hint = f"Run `vidpipe run {sha256[:12]} --stage scenes`."
-        raise RequestError(404, "No frames of the video are stored.", hint)
-    pack = FramePack.open(opened.settings, scenes.pack)
-    size = (metadata or pack.frames[0]).width, (metadata or pack.frames[0]).height
-    return pack, layout(pack, *size), scenes.pack.version, scenes.duration_s
+    with suppress(MediaError):
+        if scenes is not None and scenes.pack is not None and scenes.pack.frames:
+            pack = opened.library.files.pack(sha256, scenes.pack)
+            size = (metadata or pack.frames[0]).width, (metadata or pack.frames[0]).height
+            return pack, layout(pack, *size), scenes.pack.version, scenes.duration_s
+    hint = f"Run `vidpipe run {sha256[:12]} --stage scenes`."
+    raise RequestError(404, "No frames of the video are stored.", hint)
 
 
 @router.get("/videos/{sha256}/storyboard")

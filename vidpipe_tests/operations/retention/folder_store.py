@@ -1,12 +1,9 @@
-"""Stores in folders: a real second place for files, and the local folders of a home."""
+"""Stores in folders: real further places for files."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import shutil
-import tarfile
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -71,57 +68,11 @@ class FolderStore:
                 yield StoredObject(key, path.stat().st_size, "", datetime.fromtimestamp(path.stat().st_mtime, UTC))
 
 
-class LocalFolders(FolderStore):
-    """The media folder and the packs of a home."""
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__("local", settings.media_directory)
-        self.packs = settings.derived_directory
-
-    def path(self, key: str) -> Path:
-        kind, _, rest = key.partition("/")
-        return self.folder / rest if kind == "media" else self.packs / rest.removesuffix(".tar")
-
-    def put(self, key: str, file: Path, sha256: str, progress: Progress) -> None:
-        if key.startswith("media/"):
-            super().put(key, file, sha256, progress)
-            return
-        with tarfile.open(file) as tar:
-            tar.extractall(self.path(key), filter="data")
-
-    def read(self, key: str, start: int, length: int) -> bytes:
-        if key.startswith("media/"):
-            return super().read(key, start, length)
-        if not self.path(key).is_dir():
-            raise NoSuchObject(self.url, key)
-        data = io.BytesIO()
-        with tarfile.open(fileobj=data, mode="w") as tar:
-            for file in sorted(self.path(key).iterdir()):
-                entry = tarfile.TarInfo(file.name)
-                entry.size = file.stat().st_size
-                tar.addfile(entry, io.BytesIO(file.read_bytes()))
-        return data.getvalue()
-
-    def delete(self, key: str) -> None:
-        if key.startswith("media/"):
-            super().delete(key)
-        else:
-            shutil.rmtree(self.path(key), ignore_errors=True)
-
-    def objects(self, prefix: str = "") -> Iterator[StoredObject]:
-        for path in sorted(self.folder.glob("??/*.*")):
-            key = f"media/{path.relative_to(self.folder).as_posix()}"
-            yield StoredObject(key, path.stat().st_size, "", datetime.fromtimestamp(path.stat().st_mtime, UTC))
-        for path in sorted(self.packs.glob("*/*")):
-            yield StoredObject(f"packs/{path.relative_to(self.packs).as_posix()}.tar", 0)
-
-
 def folder_stores(settings: Settings) -> Stores:
     """The local folders, and two further stores in the home."""
     return Stores(
         settings,
         {
-            "local": lambda: LocalFolders(settings),
             **{url: lambda url=url: FolderStore(url, settings.home / url.replace("/", "_")) for url in (OTHER, COLD)},
         },  # type: ignore[misc]
     )

@@ -21,6 +21,7 @@ from vidpipe.settings import Settings
 from vidpipe.sources.records import SourceRecord
 from vidpipe.stages.contract import IngestFacts
 from vidpipe.storage.object_store import DROPPED, LOCAL, media_key, pack_key
+from vidpipe.storage.stores import Stores
 from vidpipe_tests.default_graph import GRAPH
 from vidpipe_tests.operations.retention.folder_store import OTHER, FolderStore, folder_stores
 
@@ -30,12 +31,13 @@ VERSION = "0123456789abcdef"
 @pytest.fixture
 def library(settings: Settings) -> Iterator[Library]:
     with Library.open(settings, GRAPH) as opened:
+        opened.stores = folder_stores(settings)
         yield opened
 
 
 @pytest.fixture
 def mover(library: Library) -> MediaMover:
-    return MediaMover(library, folder_stores(library.settings))
+    return MediaMover(library)
 
 
 def add(library: Library, name: str, *, pack: bool = False, referenced: bool = False) -> str:
@@ -94,7 +96,7 @@ def test_files_and_packs_go_to_another_store_and_come_back_the_same(library: Lib
     assert move(mover, LOCAL).count == 2
     assert {path: path.read_bytes() for path in local(library)} == before
     assert library.places.get(sha256).media == LOCAL
-    assert list(mover.stores.of(OTHER).objects()) == []
+    assert list(mover.library.stores.of(OTHER).objects()) == []
     assert (library.settings.home / "outside.mp4").exists()
 
 
@@ -125,9 +127,8 @@ def test_what_arrives_damaged_is_kept_at_the_source(library: Library, settings: 
             self.path(str(given[0])).write_bytes(b"short")
 
     sha256 = add(library, "a.mp4")
-    stores = folder_stores(settings)
-    stores._others = {**stores._others, OTHER: lambda: Lossy(OTHER, settings.home / "lossy")}
-    done = move(MediaMover(library, stores), OTHER)
+    library.stores = Stores(settings, {OTHER: lambda: Lossy(OTHER, settings.home / "lossy")})
+    done = move(MediaMover(library), OTHER)
     assert "the copy in local is kept" in done.notes[0]
     assert library.places.get(sha256).media == LOCAL
     assert len(local(library)) == 1
@@ -143,13 +144,15 @@ from vidpipe.operations.retention.media_moves import MediaMover
 from vidpipe.operations.retention import PruneReport
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import MongoDB
+from vidpipe.storage.stores import Stores
 from vidpipe_tests.default_graph import GRAPH
 from vidpipe_tests.operations.retention.folder_store import OTHER, folder_stores
 
 home, database = sys.argv[1:]
 settings = Settings(home=Path(home), mongodb=MongoDB(uri=SecretStr(os.environ["URI"]), database_name=database))
 with Library.open(settings, GRAPH) as library:
-    mover = MediaMover(library, folder_stores(settings))
+    library.stores = folder_stores(settings)
+    mover = MediaMover(library)
     ids = library.collections["videos"].distinct("_id")
     print("moving", flush=True)
     while True:
@@ -178,9 +181,12 @@ def test_killed_at_any_moment_nothing_is_lost_and_a_repetition_completes_it(
         process.stdout.close()
         assert [found for found in problems(mover, hashes=True) if found[0] != "orphan"] == [], "a copy is lost"
     assert move(mover, OTHER).notes == []
+    for path in local(library):  # a copy that was about to be moved back
+        os.utime(path, (1, 1))
+    mover.delete_orphans(PruneReport("repair"), [part for _, part in mover.verify()])
     assert problems(mover, hashes=True) == []
-    assert local(library) == set()
-    stored = {found.key for found in mover.stores.of(OTHER).objects()}
+    assert {path for path in local(library) if path.parent.name != "incoming"} == set()
+    stored = {found.key for found in mover.library.stores.of(OTHER).objects()}
     assert stored == {key for one in hashes for key in (media_key(one, ".mp4"), pack_key(one, VERSION))}
     assert not library.collections["videos"].count_documents({"storage.left.0": {"$exists": True}})
 
@@ -194,7 +200,7 @@ def test_an_interrupted_deletion_is_completed_only_while_there_is_another_copy(
     assert "is not in s3://other/media; the copy in local is kept" in move(mover, OTHER).notes[0]
     assert len(local(library)) == 1
     (path,) = local(library)
-    mover.stores.of(OTHER).put(key, path, sha256, mover.progress)
+    mover.library.stores.of(OTHER).put(key, path, sha256, mover.progress)
     assert move(mover, OTHER).notes == []
     assert local(library) == set()
 
@@ -205,7 +211,7 @@ def test_missing_and_wrong_objects_and_orphans_are_found_and_repaired(
     cached, source, lost = (add(library, name) for name in ("cached.mp4", "source.mp4", "lost.mp4"))
     kept = {path.stem: path.read_bytes() for path in local(library)}
     move(mover, OTHER)
-    store = mover.stores.of(OTHER)
+    store = mover.library.stores.of(OTHER)
     assert isinstance(store, FolderStore)
     paths = {sha256: store.path(media_key(sha256, ".mp4")) for sha256 in kept}
     paths[cached].write_bytes(b"x" * len(kept[cached]))
@@ -214,6 +220,7 @@ def test_missing_and_wrong_objects_and_orphans_are_found_and_repaired(
     place = library.settings.media_directory / cached[:2] / f"{cached}.mp4"
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(kept[cached])
+    library.files.cache.adopt(media_key(cached, ".mp4"), len(kept[cached]))
     file = tmp_path / "source.mp4"
     file.write_bytes(kept[source])
     library.collections["videos"].update_one({"_id": source}, {"$set": {"ingest.urls": [file.as_uri()]}})

@@ -27,7 +27,7 @@ def reference_scores(scenes: Scenes, home: Path, models: Path) -> list[float]:
     session = onnxruntime.InferenceSession(str(models / MODEL / "open_nsfw.onnx"))
     scores = []
     assert scenes.pack is not None
-    for _, jpeg in FramePack.open(Settings(home=home), scenes.pack):
+    for _, jpeg in FramePack(Settings(home=home).resolve(scenes.pack.path)):
         again = io.BytesIO()
         Image.open(io.BytesIO(jpeg)).resize((256, 256), Image.Resampling.BILINEAR).save(again, "JPEG")
         pixels = np.asarray(Image.open(again), np.float32)[16:240, 16:240, ::-1] - np.array([104, 117, 123], np.float32)

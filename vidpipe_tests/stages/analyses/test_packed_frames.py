@@ -52,7 +52,7 @@ def test_every_frame_comes_once_in_order_of_time(packed: tuple[Item, Settings], 
     for batch in (1, 5, 1000):
         progress.clear()
         found = list(examine(item, context, model, batch=batch))
-        assert [frame for frame, _ in found] == list(FramePack.open(settings, item["scenes.pack"]).frames)
+        assert [frame for frame, _ in found] == list(FramePack(settings.resolve(item["scenes.pack"].path)).frames)
         assert [answer for _, answer in found] == [frame.length for frame, _ in found]
         assert progress == sorted(progress)
         assert progress[-1] == 1

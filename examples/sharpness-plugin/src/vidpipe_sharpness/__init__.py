@@ -60,7 +60,7 @@ def measure_sharpness(item: Item, context: StageContext) -> SharpnessResult:
     scenes = item["scenes.scenes"]
     if item["scenes.pack"] is None:
         return SharpnessResult()
-    pack = FramePack.open(context.settings, item["scenes.pack"])
+    pack = FramePack(context.settings.resolve(item["scenes.pack"].path))
     values: dict[int, list[float]] = {}
     for number, (frame, jpeg) in enumerate(pack, 1):
         if context.cancelled.is_set():
