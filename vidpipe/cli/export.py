@@ -1,7 +1,9 @@
 """vidpipe export: results as JSON, JSON Lines, CSV or Parquet."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,14 +16,19 @@ from vidpipe.cli.video_selection import search_engine
 from vidpipe.library.exports import record as record_export
 from vidpipe.library.queries import export as exports
 from vidpipe.settings import audit
+from vidpipe.sources.media_store import hash_file
 from vidpipe.stages.registry import enabled_analyses
+from vidpipe.storage.object_store import Progress
 
 
 @options.with_filters
 def export(
     context: typer.Context,
     destination: Annotated[
-        str, typer.Argument(metavar="DEST", help="A directory (json), a file, or - for stdout (jsonl, csv).")
+        str,
+        typer.Argument(
+            metavar="DEST", help="A directory (json), a file, s3://bucket/file (gs, az, dropbox), or - for stdout."
+        ),
     ],
     *,
     file_format: Annotated[
@@ -45,7 +52,8 @@ def export(
     with open_library(context) as opened:
         selected = filters or search is not None
         ids = search_engine(opened).ids(search or "", filters) if selected else None
-        result = export_to(opened, destination, file_format.value if file_format else None, ids=ids, scenes=scenes)
+        kind, named = file_format.value if file_format else None, (*filters, *([search] if search else []))
+        result = export_to(opened, destination, kind, ids=ids, scenes=scenes, filters=named)
     if as_json:
         print_json(result)
 
@@ -57,15 +65,20 @@ def export_to(
     *,
     ids: Sequence[str] | None = None,
     scenes: bool = False,
+    filters: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Export, and report on stderr what was written. file_format: None to derive it from the destination's suffix."""
     chosen: Any = file_format or ("jsonl" if destination == "-" else exports.format_of(destination))
-    target: Any = exact_stdout() if destination == "-" else Path(destination).expanduser()
-    if destination.endswith("/"):
-        target.mkdir(parents=True, exist_ok=True)  # Path drops the slash: out/ is a directory, also for csv
-    analyses = enabled_analyses(opened.settings)
-    done = exports.export(opened.library, target, chosen, opened.plan.specs, analyses=analyses, ids=ids, scenes=scenes)
-    if done.path != "-":
+    local = nullcontext(Path(destination).expanduser())
+    with upload(opened, destination, chosen) if "://" in destination else local as path:
+        target: Any = exact_stdout() if destination == "-" else path
+        if destination.endswith("/"):
+            target.mkdir(parents=True, exist_ok=True)  # Path drops the slash: out/ is a directory, also for csv
+        specs, analyses = opened.plan.specs, enabled_analyses(opened.settings)
+        done = exports.export(opened.library, target, chosen, specs, analyses=analyses, ids=ids, scenes=scenes)
+    if "://" in destination:
+        done = replace(done, path=destination)
+    if destination != "-":
         record_export(opened.library.collections, done.path, done.format)
     audit("export", **asdict(done))
     what = counted(done.videos, "video")
@@ -73,3 +86,16 @@ def export_to(
         what = f"{counted(done.rows, 'scene')} of {what}"
     note(f"Exported {what} to {done.path if done.path != '-' else 'stdout'} ({done.format}).")
     return asdict(done)
+
+
+@contextmanager
+def upload(opened: OpenLibrary, destination: str, file_format: str) -> Iterator[Path]:
+    """Give a path for an export, and store what was written there in the store that `destination` names."""
+    folder, _, name = destination.rstrip("/").rpartition("/")
+    base = destination.rstrip("/") if file_format == "json" or destination.endswith("/") else folder
+    store, progress = opened.library.stores.of(base if not base.endswith(":/") else f"{base}/"), Progress()
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / name
+        yield path
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            store.put(file.name, file, hash_file(file, progress.cancelled)[0], progress)

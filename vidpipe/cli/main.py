@@ -47,6 +47,7 @@ COMMANDS = {
     "restore": ("backup:restore", "Restore a backup into the library that [MongoDB] names."),
     "migrate": ("migrate:migrate", "Migrate the library to this version's schema."),
     "alert": ("alert:alert", "Show alert channels and pending alerts, or send a test."),
+    "store": ("store:store", "Show what each store holds; move, verify and repair what is stored."),
     "prune": ("prune:prune", "Delete data older than [Retention] allows."),
     "forget": ("forget:forget", "Remove videos and everything about them."),
     "privacy": ("privacy:privacy", "Show what is kept of videos and people, and where."),

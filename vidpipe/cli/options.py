@@ -51,6 +51,7 @@ Stages = Annotated[
     list[str] | None, typer.Option("--stage", "--stages", help="Run only these stages; repeatable or comma-separated.")
 ]
 
+Refetch = Annotated[bool, typer.Option("--refetch", help="Download deleted originals that due stages need again.")]
 Limit = Annotated[int, typer.Option("--limit", min=0, help="Maximum number of results; 0 means all.")]
 Search = Annotated[
     str | None,

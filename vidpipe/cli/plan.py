@@ -10,6 +10,7 @@ from vidpipe.cli.options import (
     DueVideos,
     Json,
     QwenInstruction,
+    Refetch,
     SceneDetector,
     SceneThreshold,
     Search,
@@ -36,6 +37,7 @@ def plan(
     stages: Stages = None,
     retry: Annotated[bool, typer.Option("--retry", help="Include failed and quarantined videos.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Include up-to-date results.")] = False,
+    refetch: Refetch = False,
     as_json: Json = False,
     scene_threshold: SceneThreshold = None,
     scene_detector: SceneDetector = None,
@@ -52,7 +54,7 @@ def plan(
         try:
             ids = chosen_videos(opened, videos or (), search=search) if videos or search is not None else None
             forced = frozenset(chosen.specs) if force else frozenset()
-            request = RunRequest(videos=ids, stages=names, retry=retry, force=forced)
+            request = RunRequest(videos=ids, stages=names, retry=retry, force=forced, refetch=refetch)
             found = RunPreview.of(opened.library, chosen, request)
             if names is None or "descriptions" in names:
                 warn_of_unread(opened.settings)
@@ -95,6 +97,9 @@ def show_plan(
         if stage.due.blocked:
             say(console, words(f"{stage.name}: {_videos(stage.due.blocked)} blocked by a stage that failed or "
                                "was not selected.", "yellow"))  # fmt: skip
+        if stage.due.waiting:
+            waiting = f"{stage.name}: {_videos(stage.due.waiting)} waiting for deleted originals (--refetch)."
+            say(console, words(waiting, "yellow"))
     failed = sum(stage.due.failed + stage.due.quarantined for stage in found.stages)
     if failed:
         say(console, words(f"{counted(failed, 'failed result')} will not be retried without --retry.", "yellow"))

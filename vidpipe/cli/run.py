@@ -16,6 +16,7 @@ from vidpipe.cli.options import (
     Json,
     Output,
     QwenInstruction,
+    Refetch,
     SceneDetector,
     SceneThreshold,
     Search,
@@ -55,6 +56,7 @@ def run(
         bool, typer.Option("--retry", help="Retry failed and quarantined videos, and failed sources.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Recompute up-to-date results too.")] = False,
+    refetch: Refetch = False,
     as_json: Json = False,
     scene_threshold: SceneThreshold = None,
     scene_detector: SceneDetector = None,
@@ -71,11 +73,12 @@ def run(
     Options that override settings apply to this call only, also when deciding what is due.
     """
     names = stage_names(stages)
+    names = ["raw_video", *names] if names and refetch else names
     given = overrides(scene_threshold, scene_detector, qwen_instruction, use_vpc)
     with open_library(context, given) as opened:
         if names:
             Plan.make(opened.library.graph, opened.settings, names).close()  # rejects unknown stage names
-        request = RunRequest(stages=names, retry=retry)
+        request = RunRequest(stages=names, retry=retry, refetch=refetch)
         if force:
             request = request.model_copy(update={"force": frozenset(request.stage_names(opened.library.graph.names))})
         changed = overridden_settings(given)
@@ -251,6 +254,8 @@ def show_report(report: RunReport, stages: Sequence[str]) -> None:
         _show_problem(VidpipeError(f"Stage {name} could not run: {problem.message}", problem.hint), "skipped")
     for name, error in report.optional_faults.items():
         note(f"Stage {name} is unavailable: {error}", "yellow")
+    if report.total("waiting"):
+        note(f"Waiting for deleted originals: {counted(report.total('waiting'), 'result')}; --refetch downloads them.")
     if report.busy:
         note(f"In progress in another run: {counted(report.busy_videos, 'video')}.")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vidpipe.library.retry import Retry
 from vidpipe.library.schema import Collections, Document
 from vidpipe.storage.object_store import LOCAL
@@ -29,14 +31,34 @@ class VideoPlaces:
 
     def set_media(self, sha256: str, store: str, *, was: str | None = None) -> bool:
         """Note which store holds a video's file; with `was`, only if it is in that store now. Returns whether."""
-        query: Document = {"_id": sha256}
-        if was is not None:
-            query[f"{PLACE}.media"] = was if was != LOCAL else {"$in": [LOCAL, None]}
-        done = self._retry(lambda: self._videos.update_one(query, {"$set": {f"{PLACE}.media": store}}))
-        return bool(done.matched_count)
+        return self.note(sha256, "media", store, was)
 
     def set_pack(self, sha256: str, version: str, store: str) -> None:
         """Note which store holds a frame pack."""
-        place = f"{PLACE}.packs.{version}"
-        change = {"$unset": {place: ""}} if store == LOCAL else {"$set": {place: store}}
-        self._retry(lambda: self._videos.update_one({"_id": sha256}, change))
+        self.note(sha256, f"packs.{version}", store)
+
+    def note(self, sha256: str, part: str, store: str, was: str | None = None, left: Sequence[Document] = ()) -> bool:
+        """Note which store holds a part of a video, and which copies of it are still to be deleted.
+
+        Args:
+            sha256: The video.
+            part: "media", or "packs.VERSION".
+            store: URL of the store, or "dropped".
+            was: Only if it is in this store now.
+            left: `store` and `key` of each copy that is left in another store.
+
+        Returns:
+            Whether it was noted.
+        """
+        place = f"{PLACE}.{part}"
+        query: Document = {"_id": sha256}
+        if was is not None:
+            query[place] = was if was != LOCAL else {"$in": [LOCAL, None]}
+        change: Document = {"$unset": {place: ""}} if store == LOCAL else {"$set": {place: store}}
+        if left:
+            change["$push"] = {f"{PLACE}.left": {"$each": list(left)}}
+        return bool(self._retry(lambda: self._videos.update_one(query, change)).matched_count)
+
+    def settle(self, sha256: str, left: Document) -> None:
+        """Note that a copy which `note` named is deleted."""
+        self._retry(lambda: self._videos.update_one({"_id": sha256}, {"$pull": {f"{PLACE}.left": left}}))

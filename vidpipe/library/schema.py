@@ -76,6 +76,7 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
             _index("category", "category.category"),
             _index("duration", "metadata.duration_s"),
             _index("decoded_duration", "scenes.duration_s"),
+            _index("media", "storage.media", sparse=True),
             _index("latest", "-added_at", "_id"),
             _index(SIZES_INDEX, *SIZES),
             _index("change_seq", "change_seq", "_id"),

@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from pymongo.collection import Collection as MongoCollection
@@ -216,6 +217,7 @@ def launchable(
     held: Collection[str] = (),
     above: int | None = None,
     limit: int = 1000,
+    also: Mapping[str, Document] = MappingProxyType({}),
 ) -> list[LaunchableVideo]:
     """Return the videos that `step` may be started for: highest priority first, then in order of addition.
 
@@ -227,8 +229,10 @@ def launchable(
         held: Videos of unfinished runs, which do not count.
         above: Only videos of a higher priority.
         limit: Most videos to return.
+        also: Stage -> a further condition on the videos that are due in it.
     """
-    branches = [branch for stage, spec in specs.items() for branch in due_branches(stage, spec, reasons=reasons)]
+    branches_of = {stage: due_branches(stage, spec, reasons=reasons) for stage, spec in specs.items()}
+    branches = [{**branch, **also.get(stage, {})} for stage, found in branches_of.items() for branch in found]
     if not branches:
         return []
     conditions: list[Document] = [UNLEASED, _not_waiting(step, specs)]

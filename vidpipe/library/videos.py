@@ -216,7 +216,7 @@ def projection(graph: StageGraph, reads: Iterable[str], results: Iterable[str] =
         reads: The fields ("stage.field").
         results: Stages whose whole stored result is needed.
     """
-    paths: set[str] = {"stages", "scene_generation", "lease", "ingest.names"}
+    paths: set[str] = {"stages", "scene_generation", "lease", "ingest.names", f"{PLACE}.media"}
     for read in map(FieldRead.parse, reads):
         model = graph.result_model(read.stage)
         if read.field not in model.scene_fields:

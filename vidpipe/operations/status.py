@@ -13,6 +13,7 @@ from vidpipe.operations.services.lifecycle import down_servers
 from vidpipe.operations.services.lifecycle import status as running_services
 from vidpipe.operations.services.service_definitions import TITLES
 from vidpipe.runner.budget import budget_note
+from vidpipe.runner.due import count_waiting
 from vidpipe.runner.plan import Plan, launches_changed, pending_sentences
 from vidpipe.safe_files import free_bytes
 from vidpipe.settings import free_by_disk
@@ -55,6 +56,8 @@ def _waiting(library: Library, plan: Plan) -> Iterator[str]:
         stages = [stage for stage in plan.stages if stage.job == step]
         if not launches_changed(library.settings, step, stages):
             yield from pending_sentences(library, plan, stages)
+    if waiting := count_waiting(library, plan):
+        yield f"{waiting:,} of the due videos wait for their original (KeepOriginals = no): `vidpipe run --refetch`."
     note = budget_note(library)
     if note is not None:
         yield note

@@ -162,7 +162,7 @@ def run_stages(
                 record_specs(session.library, plan)
             tag_estimate(context, figures, session.library, plan, request, known=work.expected if work else None)
             # A run over all due videos meets current results by chance, and Dagster already shows nearly all of them.
-            ignored = frozenset({"current"} if request.videos is None else ())
+            ignored = frozenset({"current", "waiting"} if request.videos is None else {"waiting"})
             with EventReporter(context, session.library, plan, partitioned=partitioned, yielded=keep) as reporter:
                 observer = StepObserver(reporter, figures, ignored)
                 runner = Runner(session.library, plan, observer, context.run.run_id, session.cancelled)

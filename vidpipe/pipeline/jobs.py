@@ -30,6 +30,7 @@ _REQUEST_SCHEMA = {
     "retry": dg.Field(bool, default_value=False, description="retry failed and quarantined videos"),
     "force": dg.Field([str], default_value=[], description="stages to recompute even if current"),
     "check_files": dg.Field(bool, default_value=True, description="check that the files of current results exist"),
+    "refetch": dg.Field(bool, default_value=False, description="download deleted originals that due stages need"),
     "isolate_crashes": dg.Field(
         bool, default_value=True, description="retry videos that crashed the process in a child process"
     ),

@@ -1,6 +1,7 @@
 """The budget for the describing model: what describing costs, what was used lately, and which videos still fit.
 
-Sensors respect the budget; `vidpipe run` is never held back.
+Sensors respect the budget; `vidpipe run` is never held back. Also the allowance for downloading deleted originals again
+([Storage] RefetchMB).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ WINDOW = timedelta(hours=24)
 _LONGEST_RUN = timedelta(days=7)
 _FREE_AT_PRECISION_S = 30.0
 _NOTE_ID = "budget"
+_REFETCHED_ID = "refetched originals"
 #: An older note is out of date: the sensor that writes it does not run.
 _NOTE_VALID = timedelta(minutes=10)
 
@@ -365,3 +367,19 @@ def budget_note(library: Library) -> str | None:
     """Return why videos wait for the budget; None if none do, or if no sensor has checked lately."""
     note = library.collections["meta"].find_one({"_id": _NOTE_ID, "at": {"$gte": datetime.now(UTC) - _NOTE_VALID}})
     return str(note["sentence"]) if note else None
+
+
+def reserve_refetch(library: Library, size_bytes: int) -> bool:
+    """Reserve the download of a deleted original in the allowance of [Storage] RefetchMB; return whether it fits.
+
+    Atomic, so that runs at the same time do not exceed it together.
+    """
+    now, most = datetime.now(UTC), library.settings.storage.refetch_mb * 1_000_000
+    if size_bytes > most:
+        return False
+    meta = library.collections["meta"]
+    recent = {"$filter": {"input": "$all", "cond": {"$gt": ["$$this.at", now - WINDOW]}}}
+    meta.update_one({"_id": _REFETCHED_ID}, {"$setOnInsert": {"all": []}}, upsert=True)
+    fits = {"$expr": {"$lte": [{"$sum": {"$map": {"input": recent, "in": "$$this.size_bytes"}}}, most - size_bytes]}}
+    change: list[Document] = [{"$set": {"all": {"$concatArrays": [recent, [{"at": now, "size_bytes": size_bytes}]]}}}]
+    return bool(meta.update_one({"_id": _REFETCHED_ID, **fits}, change).matched_count)

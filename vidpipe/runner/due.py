@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 from vidpipe.library.library import Library
+from vidpipe.library.media_places import PLACE
 from vidpipe.library.schema import Document
 from vidpipe.library.states import Reason, classify, due_because, due_branches
 from vidpipe.library.videos import VideoIds, chunked, read_result
@@ -19,12 +20,16 @@ from vidpipe.runner.request import RunRequest
 from vidpipe.runner.video_state import VideoState
 from vidpipe.stages.contract import Stage, StageResult
 from vidpipe.stages.graph import StageGraph
-from vidpipe.storage.object_store import LOCAL
+from vidpipe.storage.object_store import DROPPED, LOCAL
 
 #: Why a stage has work to do: what made it due, or an option of the request.
 Why = Reason | Literal["retry", "force"]
-PlannedState = Literal["due", "follows", "may follow", "blocked", "failed", "quarantined", "current"]
+PlannedState = Literal["due", "follows", "may follow", "blocked", "failed", "quarantined", "current", "waiting"]
 
+#: The stage that checks a video's file and fetches it again.
+RAW_VIDEO = "raw_video"
+#: A condition: the video's file was not deleted on purpose.
+NOT_DROPPED: Document = {f"{PLACE}.media": {"$ne": DROPPED}}
 _WORK = ("due", "follows")
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -41,6 +46,18 @@ class Selection:
         """Whether the stage has work to do for this video in this run (at most once)."""
         if stage.name in state.done:
             return False
+        if state.dropped and stage.name in file_readers([stage]):
+            return False
+        may = state.dropped and (self.request.refetch or self.plan.settings.storage.refetch_mb > 0)
+        return self.is_due(state, stage) or (may and stage.name == RAW_VIDEO and self.needs_original(state))
+
+    def needs_original(self, state: VideoState) -> bool:
+        """Whether the file of a video, deleted on purpose, is needed by a stage with work to do, or was before."""
+        readers = (self.plan.graph[name] for name in file_readers(self.plan.stages))
+        return state.entries[RAW_VIDEO].get("status") != "ok" or any(self.is_due(state, stage) for stage in readers)
+
+    def is_due(self, state: VideoState, stage: Stage) -> bool:
+        """Whether the stage is due, or was asked for, whether or not the video's file is there."""
         now = state.state(stage, self.plan.specs[stage.name])
         asked_for = stage.name in self.request.force or (self.request.retry and now in ("failed", "quarantined"))
         return bool(state.entries[stage.name].get("ready")) if asked_for else now == "due"
@@ -74,7 +91,8 @@ class Selection:
                 yield sha256, known.get(sha256)
 
     def _documents(self, ids: list[str]) -> list[Document]:
-        return list(self.library.collections["videos"].find({"_id": {"$in": ids}}, {"stages": 1, "ingest.names": 1}))
+        fields = {"stages": 1, "ingest.names": 1, f"{PLACE}.media": 1}
+        return list(self.library.collections["videos"].find({"_id": {"$in": ids}}, fields))
 
     def _check_files(self, videos: Iterable[str] | None) -> None:
         """Make results due again whose files are gone."""
@@ -110,6 +128,7 @@ class StageDueCounts:
         blocked: Videos without a usable result of an earlier stage.
         failed: Failed videos that are not retried.
         quarantined: Quarantined videos.
+        waiting: Videos with work to do whose file was deleted after processing, and may not be fetched again.
         why: Reason -> number of videos, for `due` and `follows`.
         duration_s: Total length of those of `due` and `follows` whose length is known.
         timed: Number of videos whose length is known.
@@ -121,6 +140,7 @@ class StageDueCounts:
     blocked: int = 0
     failed: int = 0
     quarantined: int = 0
+    waiting: int = 0
     why: Counter[Why] = field(default_factory=Counter)
     duration_s: float = 0.0
     timed: int = 0
@@ -149,7 +169,8 @@ def count_due(library: Library, plan: Plan, request: RunRequest) -> DueCounts:
     found = DueCounts(stages={stage.name: StageDueCounts() for stage in plan.stages})
     now = datetime.now(UTC)
     for group in _groups(library, plan, request, now):
-        walked = _walk(plan, _entries(library.graph, group["_id"], now), request, now)
+        waits = group["_id"]["dropped"] and not (request.refetch or plan.settings.storage.refetch_mb)
+        walked = _walk(plan, _entries(library.graph, group["_id"]["stages"], now), request, now, waits=waits)
         found.videos += group["videos"] if any(step in _WORK for step, _ in walked.values()) else 0
         for name, (step, why) in walked.items():
             stage, state = found.stages[name], step.replace(" ", "_")
@@ -163,7 +184,7 @@ def count_due(library: Library, plan: Plan, request: RunRequest) -> DueCounts:
 
 
 def _walk(
-    plan: Plan, entries: Mapping[str, Document], request: RunRequest, now: datetime
+    plan: Plan, entries: Mapping[str, Document], request: RunRequest, now: datetime, *, waits: bool
 ) -> dict[str, tuple[PlannedState, Why | None]]:
     """Predict what happens to one video in each stage of the plan, provided that nothing fails."""
     graph = plan.graph
@@ -179,7 +200,7 @@ def _walk(
             because = "force"
         step: PlannedState = state
         if because is not None and entry.get("ready"):
-            step = "due"
+            step = "waiting" if waits and stage.name in file_readers([stage]) else "due"
         elif because is not None:
             comes = all(
                 entries[name].get("status") == "ok" or (name in found and found[name][0] in _WORK)
@@ -209,7 +230,7 @@ def _groups(library: Library, plan: Plan, request: RunRequest, now: datetime) ->
     fields: list[Document] = [_group_key(stage.name, now) for stage in library.graph]
     length = "$metadata.duration_s"
     group: Document = {
-        "_id": fields,
+        "_id": {"stages": fields, "dropped": {"$eq": [f"${PLACE}.media", DROPPED]}},
         "videos": {"$sum": 1},
         "duration_s": {"$sum": length},
         "timed": {"$sum": {"$cond": [{"$gt": [length, 0]}, 1, 0]}},
@@ -255,6 +276,18 @@ def _entries(graph: StageGraph, states: Sequence[Mapping[str, Any]], now: dateti
         }
         for name, found in zip(graph.names, states, strict=True)
     }
+
+
+def file_readers(stages: Iterable[Stage]) -> list[str]:
+    """Return those of `stages` that wait where the video's file was deleted after processing."""
+    return [stage.name for stage in stages if stage.reads_file and stage.name != RAW_VIDEO]
+
+
+def count_waiting(library: Library, plan: Plan) -> int:
+    """Return how many videos wait for their file, which was deleted after processing."""
+    branches = [branch for name in file_readers(plan.stages) for branch in due_branches(name, plan.specs[name])]
+    dropped = {f"{PLACE}.media": DROPPED}
+    return library.collections["videos"].count_documents({**dropped, "$or": branches}) if branches else 0
 
 
 def due_ids(library: Library, plan: Plan, stage: str, request: RunRequest) -> list[str]:

@@ -333,7 +333,7 @@ def estimate_as_json(estimate: Estimate) -> dict[str, Any]:
 
 
 def _stage_as_json(stage: StageEstimate) -> dict[str, Any]:
-    names = ("due", "follows", "may_follow", "why", "blocked", "failed", "quarantined")
+    names = ("due", "follows", "may_follow", "why", "blocked", "failed", "quarantined", "waiting")
     return {
         **{name: getattr(stage.due, name) for name in names},
         "seconds": _rounded(stage.seconds),

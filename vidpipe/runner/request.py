@@ -19,7 +19,7 @@ from vidpipe.stages.contract import StageEvent
 _MOST_LISTED = 1000
 _OF_ERRORS = {"message": "", "hint": "", "transient": False}
 #: States of a stage's results that reports count.
-RESULT_STATES = ("computed", "current", "failed", "blocked", "busy", "discarded")
+RESULT_STATES = ("computed", "current", "failed", "blocked", "busy", "discarded", "waiting")
 
 
 class RunRequest(BaseModel):
@@ -34,11 +34,13 @@ class RunRequest(BaseModel):
         force: Stages to recompute even if their results are current.
         check_files: Check that the files of current results still exist.
         isolate_crashes: Retry videos that crashed the process in a child process.
+        refetch: Download deleted originals again where a due stage needs them; of the stages, raw_video does so.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     videos: tuple[str, ...] | None = Field(None, alias="keys")
+    refetch: bool = False
     stages: tuple[str, ...] | None = None
     retry: bool = False
     force: frozenset[str] = frozenset()

@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.videos import chunked, projection
-from vidpipe.runner.due import Selection
+from vidpipe.runner.budget import reserve_refetch
+from vidpipe.runner.due import RAW_VIDEO, Selection
 from vidpipe.runner.isolated_retry import IsolatedRetry
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport, RunRequest
@@ -30,6 +31,7 @@ from vidpipe.settings import Settings, audit
 from vidpipe.stages.contract import Observer, Outcome, OutOfReach, Stage, StageError, StageEvent
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import fingerprint
+from vidpipe.storage.object_store import DROPPED, LOCAL
 
 log = logging.getLogger(__name__)
 
@@ -289,12 +291,23 @@ class _Run:
                 stage, self.plan.specs[stage.name], self._stamp
             ):
                 self._pass_over(state, stage)
-            elif stage.name not in self._request.force and state.came_back(stage, self.plan.specs[stage.name]):
+            elif not (self._fetches(state, stage) or stage.name in self._request.force) and state.came_back(
+                stage, self.plan.specs[stage.name]
+            ):
                 self._commit(state, stage, None, 0.0)
             else:
                 self._workers.put(StageWork(state, stage))
                 return
         self._committer.put(CommitEntry(state.sha256))
+
+    def _fetches(self, state: VideoState, stage: Stage) -> bool:
+        """Whether to fetch a file that was deleted on purpose; for the stage it is one that is missing."""
+        if state.dropped and stage.name == RAW_VIDEO and self._selection.needs_original(state):
+            size_bytes, retry = state.item(stage)["ingest.size_bytes"], self.library.retry
+            if self._request.refetch or retry(lambda: reserve_refetch(self.library, size_bytes)):
+                state.refetched = self.library.places.set_media(state.sha256, LOCAL, was=DROPPED)
+                state.dropped = not state.refetched
+        return state.refetched and stage.name == RAW_VIDEO
 
     def _pass_over_all(self, state: VideoState) -> None:
         for stage in self.plan.stages:
@@ -304,7 +317,9 @@ class _Run:
     def _pass_over(self, state: VideoState, stage: Stage) -> None:
         now = state.state(stage, self.plan.specs[stage.name])
         state.done.add(stage.name)
-        if now == "current":
+        if state.dropped and stage.reads_file and self._selection.is_due(state, stage):
+            self._report_event(StageEvent(state.sha256, stage.name, "waiting", state.name))
+        elif now == "current":
             self._report_event(StageEvent(state.sha256, stage.name, now, state.name))
         elif now == "blocked":  # reported after the failure that it waits for is stored
             self._committer.put(CommitEntry(state.sha256, event=StageEvent(state.sha256, stage.name, now, state.name)))
@@ -358,6 +373,8 @@ class _Run:
             else:
                 self._committer.put(CommitEntry(work.state.sha256))
             return
+        if outcome.error and work.stage.name == RAW_VIDEO and work.state.refetched:
+            self.library.places.set_media(work.state.sha256, DROPPED, was=LOCAL)
         self._commit(work.state, work.stage, with_names(outcome, work), seconds)
         self._advance(work.state)
 

@@ -6,12 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from vidpipe.library.commits import Commit, PreparedCommit, prepare
+from vidpipe.library.media_places import PLACE
 from vidpipe.library.schema import new_entry
 from vidpipe.library.states import State, classify
 from vidpipe.library.videos import read_fields, read_result
 from vidpipe.stages.contract import FieldRead, Item, Outcome, Stage, StageError, StageResult
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import Inputs
+from vidpipe.storage.object_store import DROPPED
 
 Document = dict[str, Any]
 
@@ -34,6 +36,8 @@ class VideoState:
 
     Attributes:
         done: Stages that this run has finished for this video.
+        dropped: Its file was deleted on purpose after processing.
+        refetched: This run fetches that file again.
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class VideoState:
             # the process that added the video may have had the analysis disabled
             if stage.optional and "status" not in self.entries.get(stage.name, {}):
                 self.entries[stage.name] = {**new_entry(graph, stage.name), "ready": self._is_ready(graph, stage.name)}
+        self.dropped: bool = (document.get(PLACE) or {}).get("media") == DROPPED
+        self.refetched = False
         self._document = document
         self._graph = graph
         self._load_scenes = load_scenes

@@ -367,6 +367,11 @@ class Stage:
         return (*self.reads, *self.optional_reads)
 
     @property
+    def reads_file(self) -> bool:
+        """Whether it reads the video's file, which may have been deleted on purpose."""
+        return not {"ingest.path", "raw_video.path"}.isdisjoint(self.all_reads)
+
+    @property
     def key(self) -> str:
         """Key of the result in the video's document."""
         return self.stored_as or self.name
@@ -396,7 +401,8 @@ class StageEvent:
         stage: The stage.
         state: "started": work begins. "computed": a new result is stored. "current": nothing to do. "blocked": an
             earlier stage has no usable result. "failed": the error is stored. "busy": another run holds the video.
-            "discarded": the result was not stored, because something changed meanwhile; it is due again.
+            "discarded": the result was not stored, because something changed meanwhile; it is due again. "waiting": it
+            needs the video's file, which was deleted after processing, and nothing allows fetching it again.
         name: File name of the video.
         seconds: Time spent in the stage's function.
         changed: Whether any data version differs from before.
@@ -410,7 +416,7 @@ class StageEvent:
 
     sha256: str
     stage: str
-    state: Literal["started", "computed", "current", "blocked", "failed", "busy", "discarded"]
+    state: Literal["started", "computed", "current", "blocked", "failed", "busy", "discarded", "waiting"]
     name: str = ""
     seconds: float = 0.0
     changed: bool = False

@@ -126,7 +126,12 @@ def test_what_an_input_means(
         same = (clip, clip.as_uri(), vidpipe.home / known["path"])
         assert meant(*same, "clip.mp4", "clip", known["sha256"][:8]) == (6, 0, 0)
         assert meant(clip, mode="reference") == meant(clip.as_uri(), refresh=True) == (0, 1, 0)
-        urls = ("https://h.example/clip.mp4", "https://h.example/a.mp4?token=x", "s3://films/", "gopher://h.example/clip")
+        urls = (
+            "https://h.example/clip.mp4",
+            "https://h.example/a.mp4?token=x",
+            "s3://films/",
+            "gopher://h.example/clip",
+        )
         assert meant(*urls) == (0, 4, 0)
         assert meant("nobody", "/nowhere/clip.mp4", "file:///nowhere/clip.mp4", "h.example/a.mp4", "", "~x/") == (
             0,

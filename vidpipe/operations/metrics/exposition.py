@@ -25,7 +25,7 @@ from vidpipe.library.runs import model_figures
 from vidpipe.library.schema import SCHEMA_VERSION
 from vidpipe.operations.metrics.snapshot import HomeMetrics, LibraryFigures, MetricsSnapshot, QueueFigures
 
-_RESULTS = ("computed", "current", "failed", "failed_before", "blocked", "busy", "discarded")
+_RESULTS = ("computed", "current", "failed", "failed_before", "blocked", "busy", "discarded", "waiting")
 _SOURCE_RESULTS = ("stored", "known", "failed", "refused", "gone")
 _INDEX = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>vidpipe</title>

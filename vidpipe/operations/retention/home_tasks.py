@@ -29,11 +29,15 @@ from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked
 from vidpipe.operations.proxies import PARTIAL, proxy_path
 from vidpipe.operations.retention import PruneReport, PruneTask, cutoff
+from vidpipe.operations.retention.media_moves import MEDIA, MediaMover
 from vidpipe.operations.retention.undo_copies import delete_expired
 from vidpipe.operations.retention.video_removal import delete_unreferenced
+from vidpipe.runner.due import NOT_DROPPED
+from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
 from vidpipe.settings.logs import AUDIT_NAME
 from vidpipe.sources.media_store import MediaStore
+from vidpipe.storage.object_store import DROPPED, LOCAL
 
 _CHUNK = 1000
 #: Pause between the chunks of a large deletion, so that others get access to the database.
@@ -52,6 +56,7 @@ def home_tasks(settings: Settings, library: Library) -> list[PruneTask]:
         PruneTask("downloads", partial(delete_downloads, settings)),
         PruneTask("journals", partial(delete_journals, settings, library)),
         PruneTask("undo copies", partial(delete_expired, library)),
+        PruneTask("originals", partial(store_originals, settings, library)),
         PruneTask("measures", partial(delete_run_figures, runs, figures_before)),
     ]
 
@@ -70,6 +75,32 @@ def delete_downloads(settings: Settings, report: PruneReport, dry_run: bool) -> 
     for path in store.clean(days, dry_run=dry_run):
         if path in stats:
             report.add(stats[path].st_size, stats[path].st_mtime)
+
+
+def store_originals(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:
+    """Delete the files of processed videos if KeepOriginals = no, or move them to ColdMedia after ColdAfterDays."""
+    storage, mover = settings.storage, MediaMover(library)
+    if storage.keep_originals and not storage.cold_media:
+        return
+    with contextlib.closing(Plan.make(library.graph, settings)) as plan:
+        if plan.unavailable:
+            report.notes.append(f"No video is complete while these stages cannot run: {', '.join(plan.unavailable)}.")
+            return
+        complete: Document = {f"stages.{name}.spec": spec for name, spec in plan.specs.items()}
+    complete |= {f"stages.{name}.status": "ok" for name in plan.specs}
+    complete |= {f"stages.{name}.stale": False for name in plan.specs}
+    if storage.keep_originals:
+        before = datetime.fromtimestamp(cutoff(storage.cold_after_days), UTC)
+        complete["$expr"] = {"$lt": [{"$max": [f"$stages.{name}.at" for name in plan.specs]}, before]}
+    found = {row["_id"] for row in library.collections["videos"].find({**complete, **NOT_DROPPED}, {"_id": 1})}
+    chosen = found if storage.keep_originals else mover.with_source(found)
+    files = (part for part in mover.parts(chosen) if part.name == MEDIA)
+    if storage.keep_originals:
+        mover.move(report, storage.cold_media, files, dry=dry_run)
+    else:
+        mover.each(report, files, lambda part: mover.replace(part, DROPPED, part.store, LOCAL), dry=dry_run)
+    if kept := len(found - chosen):
+        report.notes.append(f"{kept} are kept, because no known source can give them again.")
 
 
 def delete_proxies(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:

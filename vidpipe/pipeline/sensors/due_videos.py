@@ -48,7 +48,7 @@ from vidpipe.runner.budget import (
     save_budget_note,
     total,
 )
-from vidpipe.runner.due import due_ids
+from vidpipe.runner.due import NOT_DROPPED, due_ids, file_readers
 from vidpipe.runner.estimate import AnswerCounter, sampled_work
 from vidpipe.runner.plan import DescribingStages, Plan, launches_changed, pending_sentences, record_specs
 from vidpipe.runner.request import RunRequest
@@ -146,6 +146,7 @@ class _StepLauncher:
             held=held,
             above=least_priority(self._unfinished),
             limit=MOST_RUNS * size[self.name],
+            also={} if self.plan.settings.storage.refetch_mb else dict.fromkeys(file_readers(self.stages), NOT_DROPPED),
         )
         if self.budget is not None:
             found = self.budget.within(found, held)

@@ -1,0 +1,233 @@
+"""Moves, checks, repairs and drops what stores hold of videos: their files and frame packs.
+
+A part is copied, verified at its destination, and only then recorded there, together with a note of the copy that is
+left behind; that copy is deleted next, and the note last. So a killed move leaves one copy or two, and repeating it
+completes it. A video is moved under its lease; files that are only referenced stay where they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vidpipe.errors import VidpipeError
+from vidpipe.library.library import Library
+from vidpipe.library.media_places import PLACE
+from vidpipe.library.schema import Document
+from vidpipe.library.videos import chunked
+from vidpipe.operations.retention import PruneReport, cutoff
+from vidpipe.sources.download import refetch
+from vidpipe.sources.inputs import request_for
+from vidpipe.sources.media_store import MediaStore, hash_file
+from vidpipe.storage.object_store import DROPPED, LOCAL, Progress, StoredObject, StoreError, media_key, pack_key
+from vidpipe.storage.places import MediaPlace
+
+MEDIA = "media"
+#: The fields of a video's document that are read here.
+FIELDS = {"ingest": 1, "raw_video.path": 1, "scenes.pack": 1, PLACE: 1}
+_READ_BYTES = 8 << 20
+
+
+class StoredPart(NamedTuple):
+    """The file of a video, or a frame pack of it, and the store that holds it.
+
+    Attributes:
+        name: "media", or "packs.VERSION", as in `VideoPlaces.note`; empty for an object of no video.
+        size_bytes: Size of the file; of a pack that of its frames, while the object is larger.
+        path: Of the file or the pack's folder on this disk, relative to the home.
+        urls: Sources of the video.
+        left: Whether a move has left copies of the video's parts that are still to be deleted.
+    """
+
+    sha256: str
+    name: str
+    key: str
+    store: str
+    size_bytes: int
+    path: str = ""
+    urls: tuple[str, ...] = ()
+    left: bool = False
+
+
+def parts_of(row: Document) -> Iterator[StoredPart]:
+    """Yield what stores hold of a video, given the `FIELDS` of its document."""
+    facts, stored, pack = row["ingest"], row.get(PLACE) or {}, (row.get("scenes") or {}).get("pack")
+    path, place, more = (row.get("raw_video") or facts)["path"], MediaPlace(**stored), bool(stored.get("left"))
+    if not facts.get("referenced"):
+        key = media_key(row["_id"], Path(path).suffix)
+        yield StoredPart(row["_id"], MEDIA, key, place.media, facts["size_bytes"], path, tuple(facts["urls"]), more)
+    if pack:
+        key, store = pack_key(row["_id"], pack["version"]), place.packs.get(pack["version"], LOCAL)
+        yield StoredPart(row["_id"], f"packs.{pack['version']}", key, store, pack["bytes"], pack["path"], (), more)
+
+
+@dataclass(frozen=True)
+class MediaMover:
+    """Works on what stores hold of videos, one after another, each under its lease.
+
+    Attributes:
+        library: The library.
+        progress: Follows and stops the transfers.
+        on_done: Called with the number of files and frame packs done so far.
+    """
+
+    library: Library
+    progress: Progress = field(default_factory=Progress)
+    on_done: Callable[[int], None] = lambda done: None
+
+    def parts(self, ids: Iterable[str] | None = None) -> Iterator[StoredPart]:
+        """Yield what stores hold of the videos; None: of all."""
+        for query in [{}] if ids is None else [{"_id": {"$in": chunk}} for chunk in chunked(ids)]:
+            for row in list(self.library.collections["videos"].find(query, FIELDS)):  # no cursor waits for a transfer
+                yield from parts_of(row)
+
+    def move(
+        self, report: PruneReport, to: str, parts: Iterable[StoredPart], *, limit: int = 0, dry: bool = False
+    ) -> None:
+        """Move those of the files and frame packs to the store `to` that are in others, `limit` of them at most."""
+
+        def work(part: StoredPart) -> None:
+            if part.store not in (to, DROPPED):
+                self.copy(part, part.store, to)
+                self.replace(part, to, part.store)
+
+        self.library.stores.of(to)  # raises if there is none
+        moving = (part for part in parts if part.store not in (to, DROPPED) or part.left)
+        self.each(report, islice(moving, limit or None), work, dry=dry)
+
+    def each(
+        self, report: PruneReport, parts: Iterable[StoredPart], work: Callable[[StoredPart], None], *, dry: bool = False
+    ) -> None:
+        """Call `work` with each part while the lease of its video is held, and count it; `dry` only counts."""
+        with self.library.leases() as leases:
+            leases.free_dead()
+            for done, part in enumerate(parts, 1):
+                try:
+                    if not dry:
+                        rows = leases.take([part.sha256], FIELDS)
+                        if not rows:
+                            raise StoreError("a run uses this video; repeat the command later.")
+                        self.finish(rows[0])
+                        work(part)
+                    report.add(part.size_bytes, None)
+                except VidpipeError as error:
+                    report.notes.append(f"{part.sha256[:12]}: {error}")
+                leases.give_back([part.sha256])
+                self.on_done(done)
+
+    def copy(self, part: StoredPart, source: str, to: str) -> None:
+        """Copy an object from one store into another, and verify it there. Raises StoreError, FetchCancelled."""
+        if to == LOCAL and not self.library.files.cache.discard(part.key):
+            raise StoreError(f"{part.key} is being read from the cache.", "Repeat the command later.")
+        with self._file(part, source) as (file, digest):
+            self.library.stores.of(to).put(part.key, file, digest, self.progress)
+            size_bytes = file.stat().st_size
+        found, unpacked = self.library.stores.of(to).stat(part.key), part.name != MEDIA and to == LOCAL
+        if not found or not (
+            unpacked or (found.size_bytes == size_bytes and (found.sha256 or self._read(to, found)) == digest)
+        ):
+            raise StoreError(f"{to} does not hold {part.key} as it was stored; the copy in {source} is kept.")
+
+    def replace(self, part: StoredPart, to: str, *leaves: str) -> None:
+        """Record that a part is in the store `to` now ("dropped": in none), and delete its copies in `leaves`."""
+        left = [{"store": store, "key": part.key} for store in dict.fromkeys(leaves)]
+        if self.library.places.note(part.sha256, part.name, to, part.store, left):
+            self.finish(self.library.collections["videos"].find_one({"_id": part.sha256}, FIELDS) or {})
+
+    def finish(self, row: Document) -> None:
+        """Delete the copies that a move has left, once more making sure that there is another one."""
+        for left in (row.get(PLACE) or {}).get("left") or ():
+            now = {part.key: part.store for part in parts_of(row)}.get(left["key"], DROPPED)
+            if now not in (left["store"], DROPPED) and self.library.stores.of(now).stat(left["key"]) is None:
+                raise StoreError(f"{left['key']} is not in {now}; the copy in {left['store']} is kept.")
+            self.library.files.cache.discard(left["key"])  # of a dropped file
+            if now != left["store"]:
+                self.library.stores.of(left["store"]).delete(left["key"])
+            self.library.places.settle(row["_id"], left)
+
+    def verify(self, *, hashes: bool = False) -> Iterator[tuple[str, StoredPart]]:
+        """Yield each object that is missing, wrong (by its size, with `hashes` by its bytes) or an orphan."""
+        held, storage = defaultdict[str, dict[str, StoredPart]](dict), self.library.settings.storage
+        for part in self.parts():
+            held[part.store][part.key] = part
+        for url in {LOCAL, storage.media, storage.cold_media or LOCAL, *held} - {DROPPED}:
+            for found in self.library.stores.of(url).objects():
+                known = held[url].pop(found.key, None)
+                # in the local folders are cached copies, too, and old frame packs, which `vidpipe prune` deletes
+                cached = url == LOCAL and (found.key[:5] != MEDIA or self.library.files.cache.entry(found.key).exists())
+                if known is None and not cached:
+                    yield "orphan", StoredPart("", "", found.key, url, found.size_bytes)
+                same = known is None or known.name != MEDIA or found.size_bytes == known.size_bytes
+                if known and (not same or (hashes and known.name == MEDIA and self._read(url, found) != known.sha256)):
+                    yield "wrong", known
+            yield from (("missing", part) for part in held[url].values())
+
+    def repair(self, part: StoredPart) -> None:
+        """Store a missing or wrong object again, from a local copy or a source of the video."""
+        path, cancelled = self.library.settings.resolve(part.path), self.progress.cancelled
+        if part.name != MEDIA:
+            self.library.places.note(part.sha256, part.name, LOCAL)  # where it is missing: the next run makes it again
+        elif part.store == LOCAL or not path.is_file() or hash_file(path, cancelled)[0] != part.sha256:
+            refetch(self.library.settings, part.sha256, part.urls, cancelled=cancelled)
+        if part.name == MEDIA and part.store != LOCAL:
+            self.library.stores.of(part.store).delete(part.key)
+            self.copy(part, LOCAL, part.store)
+            self.library.files.cache.adopt(part.key, part.size_bytes)
+
+    def delete_orphans(self, report: PruneReport, orphans: Iterable[StoredPart]) -> None:
+        """Delete objects older than a day that no video refers to, or of which its own store has another copy."""
+        for part in orphans:
+            found = self.library.stores.of(part.store).stat(part.key)
+            of_it = [one for one in self.parts(part.key.replace(".", "/").split("/")) if one.key == part.key]
+            needed = any(one.store == part.store or not self._exists(one) for one in of_it)
+            modified_at = found.modified_at.timestamp() if found and found.modified_at else math.inf
+            if modified_at < cutoff(1) and not needed:
+                self.library.stores.of(part.store).delete(part.key)
+                report.add(part.size_bytes, modified_at)
+
+    def _exists(self, part: StoredPart) -> bool:
+        return part.store == DROPPED or self.library.stores.of(part.store).stat(part.key) is not None
+
+    def usage(self) -> dict[str, Any]:
+        """Return how many videos, bytes and frame packs each store holds; "dropped" has the deleted files."""
+        stores, dropped = defaultdict[str, Counter[str]](Counter), list[str]()
+        for part in self.parts():
+            stores[part.store].update({"videos": 1, "bytes": part.size_bytes} if part.name == MEDIA else {"packs": 1})
+            dropped += [part.sha256] * (part.store == DROPPED)
+        return {"stores": stores, "dropped_without_source": len(dropped) - len(self.with_source(dropped))}
+
+    def with_source(self, ids: Iterable[str]) -> set[str]:
+        """Return those of the videos that have a source which may give their bytes again, as far as is known."""
+        find, found = self.library.collections["sources"].find, set[str]()
+        usable = {"state": "stored", "has_secret": {"$ne": True}, "gone_since": None}
+        for row in (row for chunk in chunked(ids) for row in find({"video": {"$in": chunk}, **usable})):
+            with suppress(VidpipeError):  # a local file that is gone
+                request_for(row["url"])
+                found.add(row["video"])
+        return found
+
+    def _read(self, store: str, found: StoredObject) -> str:
+        """Return the sha256 of an object's bytes."""
+        digest = hashlib.sha256()
+        for start in range(0, found.size_bytes, _READ_BYTES):
+            digest.update(self.library.stores.of(store).read(found.key, start, _READ_BYTES))
+        return digest.hexdigest()
+
+    @contextmanager
+    def _file(self, part: StoredPart, source: str) -> Iterator[tuple[Path, str]]:
+        """Give a file with a part's bytes on this disk, and their hash, which `put` verifies."""
+        path = self.library.settings.resolve(part.path)
+        if part.name == MEDIA and path.is_file() and path.stat().st_size == part.size_bytes:
+            yield path, part.sha256
+            return
+        file = MediaStore(self.library.settings).incoming / f"{part.key.replace('/', '-')}.part"
+        digest = self.library.stores.of(source).get(part.key, file, self.progress)
+        yield file, part.sha256 if part.name == MEDIA else digest
+        file.unlink(missing_ok=True)
