@@ -124,16 +124,8 @@ def _record(sha256: str, url: str) -> SourceRecord | None:
     with suppress(VidpipeError):
         request = request_for(url)
         if not request.has_secret:
-            shown = request.url.display_url
-            return SourceRecord(
-                id=request.id,
-                url=shown,
-                kind=request.kind,
-                state="stored",
-                video=sha256,
-                file_name=url_file_name(shown),
-                first_seen=datetime.now(UTC),
-            )
+            file_name, now = url_file_name(request.url.display_url), datetime.now(UTC)
+            return SourceRecord(**request.identity, state="stored", video=sha256, file_name=file_name, first_seen=now)
     return None
 
 

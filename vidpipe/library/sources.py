@@ -328,13 +328,12 @@ def _changed(today: Dependencies) -> list[Document]:
 
 
 def _change(name: str, one: ListedSource, folder: str | None, now: datetime) -> UpdateOne:
-    user_fields: Document = {"title": one.title, "labels": list(one.labels), "priority": one.priority}
-    user_fields |= {"licence": one.licence, "segments": [segment.model_dump() for segment in one.segments]}
+    user_fields = {**one.stated, "segments": tuple(segment.model_dump() for segment in one.segments)}
     identity = {field: getattr(one, field) for field in ("url", "has_secret", "fragment_dropped", "kind")}
     new = {**_NEW_SOURCE, **identity, "first_seen": now}
     if not one.edited:
-        new.update((field, value) for field, value in user_fields.items() if value in (None, []))
-        user_fields = {field: value for field, value in user_fields.items() if value not in (None, [])}
+        new.update((field, value) for field, value in user_fields.items() if value in (None, ()))
+        user_fields = {field: value for field, value in user_fields.items() if value not in (None, ())}
     if folder is None:
         user_fields["folder"] = None
     else:

@@ -24,7 +24,7 @@ from vidpipe.sources.list_files import LIST_SUFFIXES, TABLE_SUFFIXES, read_list
 from vidpipe.sources.lists import Lines, ListEntry, ListProblem, first_few
 from vidpipe.sources.local_files import LocalMode, SkippedFiles, videos_below
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceKind
-from vidpipe.sources.source_data import Segment
+from vidpipe.sources.source_data import StatedByUser
 from vidpipe.sources.urls import (
     SourceUrl,
     canonical_url,
@@ -45,7 +45,7 @@ _LONGEST_SHOWN = 300
 
 
 @dataclass(frozen=True)
-class SourceRequest:
+class SourceRequest(StatedByUser):
     """One URL or file to add.
 
     Attributes:
@@ -55,11 +55,6 @@ class SourceRequest:
         mode: How a local file is added.
         given: As the user gave it, without secrets.
         fragment_dropped: It was given with a fragment, which is not part of the URL.
-        title: Title of the video.
-        labels: Labels of the video.
-        priority: Higher ones are fetched and processed first.
-        licence: Licence of the video, as a list states it.
-        segments: Labelled parts of the video, as a list states them.
         version: Of a file in a folder: see `ListedFile`.
     """
 
@@ -69,11 +64,6 @@ class SourceRequest:
     mode: LocalMode = "copy"
     given: str = ""
     fragment_dropped: bool = False
-    title: str | None = None
-    labels: tuple[str, ...] = ()
-    priority: int | None = None
-    licence: str | None = None
-    segments: tuple[Segment, ...] = ()
     version: str = ""
 
     @property
@@ -95,9 +85,7 @@ class SourceRequest:
     @property
     def user_fields(self) -> dict[str, object]:
         """What the request sets besides the URL."""
-        names = ("title", "labels", "priority", "licence", "segments")
-        fields = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in fields.items() if value not in (None, ())}
+        return {name: value for name, value in self.stated.items() if value not in (None, ())}
 
 
 @dataclass
@@ -333,8 +321,7 @@ def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, options: _Ga
                     if one == request and one.id in options.seen:
                         repeated.append(str(entry.line))
                     options.seen.add(one.id)
-                    said = {name: getattr(entry, name) for name in ("labels", "priority", "licence", "segments")}
-                    yield replace(one, title=title, **said)
+                    yield replace(one, **entry.stated | {"title": title})
                 else:
                     yield one
         except VidpipeError as error:

@@ -201,5 +201,4 @@ class ListDiff:
 
 def listed_source(request: SourceRequest, options: ListEntry | SourceRequest, *, edited: bool) -> ListedSource:
     """Return the listed source of a request, with what its list entry says of the video."""
-    said = {name: getattr(options, name) for name in ("title", "labels", "priority", "licence", "segments")}
-    return ListedSource(**request.identity, **said, edited=edited)
+    return ListedSource(**request.identity, **options.stated, edited=edited)

@@ -198,8 +198,7 @@ def diff_watched_files(
         if known is None and len(diff.sources) >= _MOST_NEW:
             diff.unfinished = True
             continue
-        said = (found.title, found.labels, found.priority, *filter(None, (found.licence, found.segments)))
-        state = (stat.st_size, stat.st_mtime_ns, repr(said))
+        state = (stat.st_size, stat.st_mtime_ns, repr(found.fingerprint))
         diff.files[source] = state
         if known is None or known[2] != state[2]:
             diff.sources.append(listed_source(found, found, edited=known is not None))

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Literal
 from urllib.parse import quote
 
-from vidpipe.sources.source_data import Segment
+from vidpipe.sources.source_data import Segment, StatedByUser
 from vidpipe.sources.urls import JOINERS, bare, has_bytes, redacted_url, windows_1252
 
 #: What a line can set besides the URL.
@@ -36,27 +36,17 @@ _MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
-class ListEntry:
-    """One line of a list.
+class ListEntry(StatedByUser):
+    """One line of a list. The labels of a line about a part of a video are those of its segment.
 
     Attributes:
         line: Line number, from 1.
         text: A URL or path as it is in the list; it may contain secrets, and bytes that are not UTF-8 (as lone
             surrogates).
-        title: Title of the video.
-        labels: Labels of the video.
-        priority: Higher ones are fetched and processed first.
-        licence: Licence of the video.
-        segments: The parts of the video that the line describes; its labels are then those of its part.
     """
 
     line: int
     text: str
-    title: str | None = None
-    labels: tuple[str, ...] = ()
-    priority: int | None = None
-    licence: str | None = None
-    segments: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,7 +134,7 @@ def _joined(rows: Sequence[ListRow]) -> Iterator[ListRow]:
 def _content(row: ListRow) -> object:
     if isinstance(row, ListProblem):
         return row.sentence
-    return (row.text, row.title, row.labels, row.priority, *filter(None, (row.licence, row.segments)))
+    return (row.text, *row.fingerprint)
 
 
 def physical_lines(text: str) -> list[str]:

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, Field, field_validator
 
-from vidpipe.sources.source_data import Segment, SourceData
+from vidpipe.sources.source_data import Segment, SourceData, StatedByUser
 from vidpipe.sources.urls import readable_url
 from vidpipe.storage.object_store import LOCAL
 
@@ -111,7 +111,7 @@ USER_FIELDS = frozenset({"title", "labels", "priority", "licence", "segments", "
 
 
 @dataclass(frozen=True, slots=True)
-class ListedSource:
+class ListedSource(StatedByUser):
     """An entry of a watched list, without secrets.
 
     Attributes:
@@ -122,11 +122,6 @@ class ListedSource:
     url: str
     has_secret: bool = False
     kind: SourceKind = "http"
-    title: str | None = None
-    labels: tuple[str, ...] = ()
-    priority: int | None = None
-    licence: str | None = None
-    segments: tuple[Segment, ...] = ()
     edited: bool = False
     fragment_dropped: bool = False
 

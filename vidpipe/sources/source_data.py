@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from datetime import date
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -19,6 +21,35 @@ class Segment(BaseModel, frozen=True):
     start_s: float = Field(0.0, ge=0)
     end_s: float | None = Field(None, gt=0)
     labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StatedByUser:
+    """What a list or the user states about a video.
+
+    Attributes:
+        title: Title of the video.
+        labels: Labels of the video.
+        priority: Higher ones are fetched and processed first.
+        licence: Licence of the video.
+        segments: Labelled parts of the video.
+    """
+
+    title: str | None = None
+    labels: tuple[str, ...] = ()
+    priority: int | None = None
+    licence: str | None = None
+    segments: tuple[Segment, ...] = ()
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """These fields alone."""
+        return {one.name: getattr(self, one.name) for one in fields(StatedByUser)}
+
+    @property
+    def fingerprint(self) -> tuple[object, ...]:
+        """Equal for equal statements, also in what earlier versions stored."""
+        return (self.title, self.labels, self.priority, *filter(None, (self.licence, self.segments)))
 
 
 class Chapter(BaseModel, frozen=True):

@@ -38,11 +38,6 @@ class Stores:
                 self._open[url] = self._new(url)
             return self._open[url]
 
-    @property
-    def configured(self) -> ObjectStore:
-        """The store of [Storage] Media, into which new videos go."""
-        return self.of(self.settings.storage.media)
-
     def _new(self, url: str) -> ObjectStore:
         if url in self._others:
             return self._others[url]()

@@ -17,17 +17,17 @@ def read(line: str) -> ListRow:
 @pytest.mark.parametrize(
     ("line", "entry"),
     [
-        ("https://h/a.mp4 priority=5", ListEntry(1, "https://h/a.mp4", None, (), 5)),
+        ("https://h/a.mp4 priority=5", ListEntry(1, "https://h/a.mp4", priority=5)),
         (
             'https://h/a.mp4 priority=-2 labels=cats,dogs title="My film"',
-            ListEntry(1, "https://h/a.mp4", "My film", ("cats", "dogs"), -2),
+            ListEntry(1, "https://h/a.mp4", title="My film", labels=("cats", "dogs"), priority=-2),
         ),
         (
             '/srv/two words.mp4\tLABELS="big cats, dogs|cats"  # comment',
-            ListEntry(1, "/srv/two words.mp4", None, ("big cats", "dogs", "cats"), None),
+            ListEntry(1, "/srv/two words.mp4", labels=("big cats", "dogs", "cats")),
         ),
-        ('https://h/a.mp4 title="Race #3 \\"final\\""', ListEntry(1, "https://h/a.mp4", 'Race #3 "final"')),
-        ("https://h/a.mp4 title=Film # title=x", ListEntry(1, "https://h/a.mp4", "Film")),
+        ('https://h/a.mp4 title="Race #3 \\"final\\""', ListEntry(1, "https://h/a.mp4", title='Race #3 "final"')),
+        ("https://h/a.mp4 title=Film # title=x", ListEntry(1, "https://h/a.mp4", title="Film")),
         ("https://h/a.mp4?title=x&priority=9#t=3", ListEntry(1, "https://h/a.mp4?title=x&priority=9#t=3")),
         ("/srv/a b=c.mp4", ListEntry(1, "/srv/a b=c.mp4")),
         ("https://h/a.mp4 title= labels= priority=", ListEntry(1, "https://h/a.mp4")),
