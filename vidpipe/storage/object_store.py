@@ -1,4 +1,4 @@
-"""The interface of stores. A store holds objects under keys; it knows nothing of videos.
+"""What stores hold, and their errors. A store holds objects under keys; it knows nothing of videos.
 
     media/ab/abcdef….mp4              a video, under the hash of its bytes
     packs/<sha256>/<version>.tar      a frame pack with its thumbnails
@@ -9,11 +9,9 @@ Stores are configured by the operator and therefore exempt from the address poli
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from typing import Protocol
 
 from vidpipe.network.fetch_errors import FaultKind, FetchError
 
@@ -69,41 +67,6 @@ class Progress:
 
     on_bytes: Callable[[int, int], None] = lambda done, total: None
     cancelled: threading.Event = field(default_factory=threading.Event)
-
-
-class ObjectStore(Protocol):
-    """Where objects are stored. Used by several threads; every method raises StoreError.
-
-    Attributes:
-        url: As in [Storage] Media.
-    """
-
-    url: str
-
-    def put(self, key: str, file: Path, sha256: str, progress: Progress) -> None:
-        """Store a file: in parts if it is large, resumed where an earlier attempt ended if the store allows it.
-
-        The object appears when it is complete and has this hash, or not at all. An equal object is left as it is.
-        """
-
-    def stat(self, key: str) -> StoredObject | None:
-        """Return the object; None if there is none."""
-
-    def get(self, key: str, file: Path, progress: Progress) -> str:
-        """Write an object into `file`, which is resumed if it holds a part of it, and return the sha256 of its bytes.
-
-        Raises:
-            NoSuchObject: There is none.
-        """
-
-    def read(self, key: str, start: int, length: int) -> bytes:
-        """Return a range of an object's bytes: fewer at its end. Raises NoSuchObject."""
-
-    def delete(self, key: str) -> None:
-        """Delete an object; one that does not exist is no error."""
-
-    def objects(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield the objects whose keys begin with `prefix`; `sha256` may be empty."""
 
 
 def media_key(sha256: str, suffix: str) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
 from vidpipe.storage.local_store import LocalStore
-from vidpipe.storage.object_store import LOCAL, ObjectStore
+from vidpipe.storage.object_store import LOCAL
+from vidpipe.storage.verified_store import VerifiedStore
 
 
 class Stores:
@@ -19,13 +20,13 @@ class Stores:
         others: Stores that need more than settings, by URL (GridFS, which is in the library's MongoDB).
     """
 
-    def __init__(self, settings: Settings, others: Mapping[str, Callable[[], ObjectStore]] | None = None) -> None:
+    def __init__(self, settings: Settings, others: Mapping[str, Callable[[], VerifiedStore]] | None = None) -> None:
         self.settings = settings
         self._others = others or {}
-        self._open: dict[str, ObjectStore] = {}
+        self._open: dict[str, VerifiedStore] = {}
         self._lock = threading.RLock()
 
-    def of(self, url: str) -> ObjectStore:
+    def of(self, url: str) -> VerifiedStore:
         """Return the store with this URL.
 
         Raises:
@@ -38,7 +39,7 @@ class Stores:
                 self._open[url] = self._new(url)
             return self._open[url]
 
-    def _new(self, url: str) -> ObjectStore:
+    def _new(self, url: str) -> VerifiedStore:
         if url in self._others:
             return self._others[url]()
         if url == LOCAL:

@@ -30,7 +30,9 @@ _NO_ACCESS = ("Auth", "Credential", "Token", "Refresh", "BadInputException")
 
 
 class VerifiedStore(Protocol):
-    """Base of the stores.
+    """Base of the stores, of which each implements the methods that begin with an underscore.
+
+    A store is used by several threads, and every public method raises StoreError.
 
     Attributes:
         url: As in [Storage] Media.
@@ -58,7 +60,10 @@ class VerifiedStore(Protocol):
         """Yield the objects whose keys begin with `prefix`."""
 
     def put(self, key: str, file: Path, sha256: str, progress: Progress) -> None:
-        """Store a file (see `ObjectStore`)."""
+        """Store a file: in parts if it is large, resumed where an earlier attempt ended if the store allows it.
+
+        The object appears when it is complete and has this hash, or not at all. An equal object is left as it is.
+        """
 
         def attempt() -> None:
             if not file.is_file():
@@ -78,7 +83,11 @@ class VerifiedStore(Protocol):
             return self._find(key)
 
     def get(self, key: str, file: Path, progress: Progress) -> str:
-        """Write an object into `file` and return the sha256 of its bytes (see `ObjectStore`)."""
+        """Write an object into `file`, which is resumed if it holds a part of it, and return the sha256 of its bytes.
+
+        Raises:
+            NoSuchObject: There is none.
+        """
         try:
             return self._retrying(lambda: self._receive(key, file, progress), progress)
         except OSError as error:
@@ -96,7 +105,7 @@ class VerifiedStore(Protocol):
             self._delete(key)
 
     def objects(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield the objects whose keys begin with `prefix`."""
+        """Yield the objects whose keys begin with `prefix`; `sha256` may be empty."""
         with self._explained():
             yield from self._list(prefix)
 

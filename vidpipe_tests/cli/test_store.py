@@ -11,8 +11,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from vidpipe.storage.object_store import ObjectStore
 from vidpipe.storage.stores import Stores
+from vidpipe.storage.verified_store import VerifiedStore
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command
 from vidpipe_tests.operations.retention.folder_store import OTHER, FolderStore
@@ -24,7 +24,7 @@ def _stores_in_folders(monkeypatch: pytest.MonkeyPatch) -> None:
 
     original = Stores._new
 
-    def new(self: Stores, url: str) -> ObjectStore:
+    def new(self: Stores, url: str) -> VerifiedStore:
         return FolderStore(url, folder_of(self.settings.home, url)) if url.startswith("s3:") else original(self, url)
 
     monkeypatch.setattr(Stores, "_new", new)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import move, rmtree
-from types import SimpleNamespace
 from typing import IO, Any
 from urllib.parse import quote, unquote
 
@@ -27,7 +26,8 @@ from vidpipe.operations.retention import PruneReport, cutoff
 from vidpipe.safe_files import private_directory
 from vidpipe.settings import Settings
 from vidpipe.sources.media_store import MediaStore, hash_file
-from vidpipe.storage.object_store import DROPPED, LOCAL, ObjectStore, Progress, StoredObject
+from vidpipe.storage.object_store import DROPPED, LOCAL, Progress, StoredObject
+from vidpipe.storage.verified_store import VerifiedStore
 
 #: Collections with further documents of a video.
 RELATED = ("scenes", "answers", "lineage", "verdicts")
@@ -38,11 +38,17 @@ _MIN_DIGITS = 4
 _MASK = bytes(byte ^ 0xA5 for byte in range(256))
 
 
-def _masked(file: IO[bytes]) -> Any:
-    """Return a file whose bytes are masked when they are written, and unmasked when they are read."""
-    return SimpleNamespace(
-        read=lambda size: file.read(size).translate(_MASK), write=lambda data: file.write(bytes(data).translate(_MASK))
-    )
+class _MaskedFile(io.RawIOBase):
+    """A file whose bytes are masked when they are written, and unmasked when they are read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size).translate(_MASK)
+
+    def write(self, data: Any) -> int:
+        return self._file.write(bytes(data).translate(_MASK))
 
 
 def sealed_path(settings: Settings, copy: str) -> Path:
@@ -50,7 +56,7 @@ def sealed_path(settings: Settings, copy: str) -> Path:
     return settings.data_directory / "undo" / f"{copy}.sealed"
 
 
-def stored_objects(library: Library, sha256: str) -> Iterator[tuple[ObjectStore, StoredObject]]:
+def stored_objects(library: Library, sha256: str) -> Iterator[tuple[VerifiedStore, StoredObject]]:
     """Yield the objects of a video in every store but the local folders. Raises StoreError."""
     place, storage, stores = library.places.get(sha256), library.settings.storage, library.stores
     for url in {place.media, *place.packs.values(), storage.media, storage.cold_media} - {LOCAL, DROPPED, ""}:
@@ -75,7 +81,7 @@ def seal(library: Library, sha256: str, copy: str) -> None:
     with (
         _work_folder(path) as folder,
         open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file,
-        tarfile.open(fileobj=_masked(file), mode="w|") as archive,
+        tarfile.open(fileobj=_MaskedFile(file), mode="w|") as archive,
     ):
         for name, documents in documents_of(library, sha256).items():
             content, member = b"".join(map(bson.encode, documents)), tarfile.TarInfo(f"documents/{name}")
@@ -140,7 +146,7 @@ def restore(library: Library, given: str, add_partition: Callable[[str], None]) 
     copy, videos = _copy_of(library, given), library.collections["videos"]
     path = sealed_path(library.settings, copy)
     with _work_folder(path) as folder:
-        with path.open("rb") as file, tarfile.open(fileobj=_masked(file), mode="r|") as archive:
+        with path.open("rb") as file, tarfile.open(fileobj=_MaskedFile(file), mode="r|") as archive:
             archive.extractall(folder, filter="data")
         rows = {one.name: bson.decode_all(one.read_bytes()) for one in (folder / "documents").iterdir()}
         (video,) = rows.pop("videos")
