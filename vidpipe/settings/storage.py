@@ -6,7 +6,6 @@ None of them changes a result.
 from __future__ import annotations
 
 import re
-from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -64,9 +63,6 @@ class Storage(Section):
         if not self.media or self.media == self.cold_media:
             raise ValueError("Media must name a store, and another one than ColdMedia")
         return self
-
-
-KeepKind = Literal["", "label", "source"]
 
 
 class Privacy(Section):

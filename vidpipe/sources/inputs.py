@@ -347,9 +347,7 @@ def _videos(request: SourceRequest, given: str, options: _GatherOptions) -> Iter
     skipped = SkippedFiles()
     if request.path is not None and request.path.is_dir():
         name, found = given, _local_videos(request.path, skipped, options)
-    elif request.path is None and (options.every or _is_folder(request)):
-        if options.fetchers is None:
-            return
+    elif request.path is None and options.fetchers and (options.every or _is_folder(request, options.fetchers)):
         name, given = request.url.display_url, request.given
         found = _listed_files(request, skipped, options.fetchers, options.limit)
     else:
@@ -367,8 +365,8 @@ def _videos(request: SourceRequest, given: str, options: _GatherOptions) -> Iter
         yield _problem(given, VidpipeError(f"{name}: no video in this folder or below."))
 
 
-def _is_folder(request: SourceRequest) -> bool:
-    return Fetchers(Settings(home=Path())).of_kind(request.kind).is_folder(request.url.reveal())
+def _is_folder(request: SourceRequest, fetchers: Fetchers) -> bool:
+    return fetchers.of_kind(request.kind).is_folder(request.url.reveal())
 
 
 def _listed_files(
