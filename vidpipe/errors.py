@@ -89,6 +89,12 @@ class UnavailableError(VidpipeError):
 
     exit_code = 3
 
+    @classmethod
+    def without_package(cls, needing: str, error: ImportError, extra: str = "cloud") -> Self:
+        """Return the error for a package that an extra installs; `needing`: "s3:// URLs need"."""
+        package, hint = (error.name or "").partition(".")[0], f"Install it: pip install 'vidpipe[{extra}]'."
+        return cls(f"{needing} {package}, which is not installed.", hint, depends_on=(f"module:{package}",))
+
 
 class DamagedError(UnavailableError):
     """Files of MongoDB or of Dagster's history are damaged; waiting or retrying does not help."""

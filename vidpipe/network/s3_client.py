@@ -40,12 +40,8 @@ def s3_client(limits: Download, region: str | None = None) -> tuple[Any, bool]:
         import botocore
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
-    except ImportError:
-        raise UnavailableError(
-            "s3:// URLs need boto3, which is not installed.",
-            "Install it: pip install 'vidpipe[s3]'.",
-            depends_on=("module:boto3",),
-        ) from None
+    except ImportError as error:
+        raise UnavailableError.without_package("s3:// URLs need", error, extra="s3") from None
     try:
         session = boto3.session.Session()
         signed = session.get_credentials() is not None

@@ -45,8 +45,7 @@ class CloudStore(VerifiedStore):
             with self._explained():
                 self._connect(settings)
         except ImportError as error:
-            message, hint = f"{url} needs {error.name}, which is not installed.", "pip install 'vidpipe[cloud]'"
-            raise UnavailableError(message, f"Install it: {hint}.", depends_on=(f"module:{error.name}",)) from None
+            raise UnavailableError.without_package(f"{url} needs", error) from None
 
     def _connect(self, settings: Settings) -> None:
         """Create the client."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import urljoin, urlsplit
@@ -34,11 +32,9 @@ from vidpipe.network.http_response import (
 from vidpipe.network.retry import http_date
 from vidpipe.network.session import LiveConnections, StallWatch, open_session
 from vidpipe.redaction import MASK
-from vidpipe.settings.operation import Download
 from vidpipe.sources.containers import HEAD_BYTES as CONTAINER_HEAD_BYTES
 from vidpipe.sources.containers import looks_like_video
 from vidpipe.sources.fetchers.fetcher import FetchTask, TransferResult
-from vidpipe.sources.media_store import DiskReservations, PartialFile
 from vidpipe.sources.urls import SourceUrl, redacted_url, safe_file_name, scrub, url_file_name, without_userinfo
 
 _CHECK_DISK_EVERY_BYTES = 16 << 20
@@ -105,36 +101,24 @@ class Transfer:
 
     Attributes:
         remote: The file.
-        settings: Limits and the address policy.
-        part: Gets the bytes.
-        reservations: Disk space.
-        on_bytes: Called with (bytes so far, bytes in all or None).
-        cancelled: Stops an attempt once it is set.
+        task: What it is fetched for: settings, partial file, disk space, progress, cancellation.
         reads: Kinds of content that are no files but raise PageFound.
         page: The transfer of the page that names this file. They share connections, cookies and, on its host, user and
             password.
     """
 
     remote: RemoteFile
-    settings: Download
-    part: PartialFile
-    reservations: DiskReservations
-    on_bytes: Callable[[int, int | None], None]
-    cancelled: threading.Event
+    task: FetchTask
     reads: frozenset[str] = frozenset()
     page: Transfer | None = None
 
-    @classmethod
-    def of(cls, task: FetchTask, remote: RemoteFile) -> Transfer:
-        """Return the attempts for a task."""
-        return cls(remote, task.settings.download, task.part, task.reservations, task.on_bytes, task.cancelled)
-
     def __post_init__(self) -> None:
+        self._limits, self._part = self.task.settings.download, self.task.part
         self._url = ""
         self._requested: list[str] = []  # all URLs of the attempt: a server may echo any of them
         self._auth: tuple[bytes, bytes] | None = None
-        self._policy = AddressPolicy(self.settings.allowed_private)
-        opened = open_session(self._policy, self.settings.user_agent) if self.page is None else self.page.opened
+        self._policy = AddressPolicy(self._limits.allowed_private)
+        opened = open_session(self._policy, self._limits.user_agent) if self.page is None else self.page.opened
         self.opened: tuple[requests.Session, LiveConnections] = opened
         self._session, self._live = opened
         self.remote.prepare(self._session, self._live)
@@ -169,19 +153,19 @@ class Transfer:
         if self.page:
             self._requested = [*self.page._requested, url]
             self._auth, self._own_origin = self.page._auth, self.page._own_origin
-        settings = self.settings
-        watch = StallWatch(self._live, self.cancelled, min_speed=settings.min_speed, window_s=settings.read_timeout)
+        limits, cancelled = self._limits, self.task.cancelled
+        watch = StallWatch(self._live, cancelled, min_speed=limits.min_speed, window_s=limits.read_timeout)
         try:
             with watch:
                 return self._attempt(known, watch)
         except (FetchError, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            if watch.verdict == "cancelled" or self.cancelled.is_set():
+            if watch.verdict == "cancelled" or self.task.cancelled.is_set():
                 raise FetchCancelled from error
             raise self._explained(error, watch) from error
 
     def _explained(self, error: Exception, watch: StallWatch) -> FetchError:
         if watch.verdict == "stalled":
-            speed = f"less than {self.settings.min_speed} bytes/s for {self.settings.read_timeout:g} s"
+            speed = f"less than {self._limits.min_speed} bytes/s for {self._limits.read_timeout:g} s"
             error = FetchError(f"the server stalled ({speed}).", kind="transient")
         elif not isinstance(error, FetchError):
             error = transport_error(error)
@@ -193,11 +177,11 @@ class Transfer:
 
     def _attempt(self, known: Validators | None, watch: StallWatch) -> TransferResult:
         while True:
-            resumes = self._use_ranges and self.part.state.if_range and self.part.state.file == self._file
-            offset = self.part.size if resumes else 0
+            resumes = self._use_ranges and self._part.state.if_range and self._part.state.file == self._file
+            offset = self._part.size if resumes else 0
             headers = known.conditional_headers() if known is not None else {}
             if offset:
-                headers = {"Range": f"bytes={offset}-", "If-Range": self.part.state.if_range or ""}
+                headers = {"Range": f"bytes={offset}-", "If-Range": self._part.state.if_range or ""}
             response = self._request(headers | self._referrer)
             try:
                 result = self._result(response)
@@ -213,7 +197,7 @@ class Transfer:
 
         If it is not, it has grown, or was restarted without ranges: send another request.
         """
-        part, status, skip = self.part, response.status_code, 0
+        part, status, skip = self._part, response.status_code, 0
         if status == 416 and offset:
             total = unsatisfied_total(response.headers)
             total = part.state.total_bytes if total is None else total
@@ -240,7 +224,7 @@ class Transfer:
             raise self.remote.error(response)
         total = part.state.total_bytes
         self._check_size(total or 0)
-        self.reservations.reserve(part.path.name, (total or part.size) - part.size)
+        self.task.reservations.reserve(part.path.name, (total or part.size) - part.size)
         self._read_body(body, watch, skip=skip, end=total if held is None else held.last + 1)
         if total is None:
             return held is None or not offset  # a further part of unknown length: 416 says that it was the last one
@@ -256,7 +240,7 @@ class Transfer:
     def _restart(self) -> bool:
         """Start over without ranges, because the server's parts do not fit together."""
         self._use_ranges = False
-        self.part.start(PartialState())
+        self._part.start(PartialState())
         return False
 
     def _new_state(
@@ -273,10 +257,10 @@ class Transfer:
 
     def _request(self, headers: dict[str, str]) -> requests.Response:
         """Return the first response that is not a redirect; every URL on the way is checked."""
-        settings, url = self.settings, self._url
+        settings, url = self._limits, self._url
         seen = {url}
         for _ in range(settings.max_redirects + 1):
-            if self.cancelled.is_set():
+            if self.task.cancelled.is_set():
                 raise FetchCancelled
             try:
                 if self.remote.over_http:
@@ -300,7 +284,7 @@ class Transfer:
         raise FetchError(f"more than {settings.max_redirects} redirects.", hint, depends_on=("download.max_redirects",))
 
     def _send(self, url: str, headers: dict[str, str]) -> requests.Response:
-        session, settings = self._session, self.settings
+        session, settings = self._session, self._limits
         auth = self._auth if _origin(url) == self._own_origin else None
         request = session.prepare_request(requests.Request("GET", url, headers=headers, auth=auth))
         # not Session.send: on a redirect it reads the whole body, however long, before it returns
@@ -333,7 +317,7 @@ class Transfer:
     def _proxies(self, url: str) -> dict[str, str]:
         """Return the environment's proxies, if the settings enable them; what can be checked from here is checked."""
         proxies = (
-            dict(get_environ_proxies(url, no_proxy=None)) if self.settings.use_proxy and self.remote.over_http else {}
+            dict(get_environ_proxies(url, no_proxy=None)) if self._limits.use_proxy and self.remote.over_http else {}
         )
         if proxies:
             self._policy.check_host(url, proxied=True)
@@ -369,7 +353,7 @@ class Transfer:
         return value if value is None or self.scrubbed(value) == value else None
 
     def _check_size(self, size_bytes: int) -> None:
-        limit_mb = self.settings.max_size_mb
+        limit_mb = self._limits.max_size_mb
         if size_bytes > limit_mb << 20:
             raise FetchError(
                 f"the file is larger than {limit_mb} MB.",
@@ -387,9 +371,9 @@ class Transfer:
             skip: Bytes at the beginning that the file already has.
             end: Size of the file after the last byte; None if unknown.
         """
-        part, total = self.part, self.part.state.total_bytes
+        part, total = self._part, self._part.state.total_bytes
         disk_checked_at = part.size
-        self.on_bytes(part.size, total)
+        self.task.on_bytes(part.size, total)
         while True:
             try:
                 data = body.read()
@@ -409,9 +393,9 @@ class Transfer:
             part.append(data)
             if part.size - disk_checked_at >= _CHECK_DISK_EVERY_BYTES:
                 disk_checked_at = part.size
-                self.reservations.reserve(part.path.name, max(0, (total or part.size) - part.size))
-            self.on_bytes(part.size, total)
-        if watch.verdict or self.cancelled.is_set():
+                self.task.reservations.reserve(part.path.name, max(0, (total or part.size) - part.size))
+            self.task.on_bytes(part.size, total)
+        if watch.verdict or self.task.cancelled.is_set():
             raise FetchError("the transfer was ended.", kind="transient")  # see `_explained`
         received = part.size
         if end is not None and received != end:

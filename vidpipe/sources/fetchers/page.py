@@ -65,7 +65,7 @@ class PageAttempts:
 
     def __init__(self, task: FetchTask, reads: frozenset[str] = _PAGES) -> None:
         self._task = task
-        self._transfer = replace(Transfer.of(task, RemoteFile(task.url)), reads=reads)
+        self._transfer = Transfer(RemoteFile(task.url), task, reads)
         self._opened: dict[str, Attempts] = {"": self._transfer}
         self._failures: Counter[str] = Counter()
 

@@ -180,7 +180,7 @@ class S3Fetcher:
 
     def open(self, task: FetchTask) -> Attempts:
         """Return the attempts to download an object."""
-        return Transfer.of(task, S3Remote(task.url, self._clients))
+        return Transfer(S3Remote(task.url, self._clients), task)
 
 
 class S3Remote(RemoteFile):

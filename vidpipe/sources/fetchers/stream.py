@@ -157,11 +157,7 @@ class FileServer(RemoteFile, BaseAdapter):
         """Return the error for one that a library raised; an unexpected one as it is."""
         wire = isinstance(error, OSError | EOFError)
         if isinstance(error, ImportError):
-            message, module = (
-                f"{self.scheme}:// URLs need {error.name}, which is not installed.",
-                f"module:{error.name}",
-            )
-            return UnavailableError(message, "Install it: pip install 'vidpipe[cloud]'.", depends_on=(module,))
+            return UnavailableError.without_package(f"{self.scheme}:// URLs need", error)
         status = getattr(error, "status_code", getattr(error, "code", ""))
         said = visible(f"{type(error).__name__} {status}: {error}")[:300]
         if _GONE.match(said):
@@ -226,4 +222,4 @@ class StreamFetcher:
 
     def open(self, task: FetchTask) -> Attempts:
         """Return the attempts to read a file."""
-        return Transfer.of(task, self._server(task.url, self._settings))
+        return Transfer(self._server(task.url, self._settings), task)
