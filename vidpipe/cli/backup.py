@@ -138,7 +138,7 @@ def restore(
             if not dry_run:
                 if report["replaced"] and not yes and sys.stdin.isatty() and not as_json:
                     display.pause()
-                    _confirm_replacement(report, connection)
+                    _confirm_replacement(report)
                 report = _restore(connection, settings, (folder, manifest), display, replace=replace)
                 if settings_too:
                     report["settings"] = restore_home_files(settings.home, folder, manifest.settings)
@@ -187,7 +187,7 @@ def _refuse_existing(connection: Connection, there: Mapping[str, int], *, dry_ru
     note(f"{refusal.message} {refusal.hint}", "yellow")
 
 
-def _confirm_replacement(report: Mapping[str, Any], connection: Connection) -> None:
+def _confirm_replacement(report: Mapping[str, Any]) -> None:
     there = ", ".join(f"{count} {name}" for name, count in report["replaced"].items())
     question = f"Replace {there} in {report['into']} with the backup of {report['made_at']:%Y-%m-%d %H:%M} UTC?"
     if not typer.confirm(question, err=True):

@@ -41,12 +41,6 @@ _RUN_TABLES = frozenset({"event_logs"})
 _SQLITE_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
-def dagster_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment that Dagster's own commands need to work on this home, and prepare the home for them."""
-    prepare(settings)
-    return {"DAGSTER_HOME": str(dagster_home(settings)), "VIDPIPE_HOME": str(settings.home)}
-
-
 def prepare(settings: Settings) -> Path:
     """Write dagster.yaml into `dagster_home`, again after a change of [Services] MaxRuns or an update of vidpipe.
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 
 from vidpipe.library.library import Library
-from vidpipe.pipeline.instance import dagster_environment, instance
+from vidpipe.pipeline.instance import instance, prepare
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.settings import Settings, init_home
 from vidpipe.settings.schema import MongoDB
@@ -57,7 +57,8 @@ def backfill_home(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> 
     name = f"test_{uuid.uuid4().hex[:16]}"
     settings = Settings(home=home, mongodb=MongoDB(uri=SecretStr(mongod_uri), database_name=name))
     environment = {
-        **dagster_environment(settings),
+        "DAGSTER_HOME": str(prepare(settings)),
+        "VIDPIPE_HOME": str(home),
         "VIDPIPE_MONGODB_URI": mongod_uri,
         "VIDPIPE_MONGODB_DATABASENAME": name,
         "VIDPIPE_SENSORS_ENABLED": "no",

@@ -16,7 +16,7 @@ from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
 from vidpipe.pipeline.in_process_run import run_process
 from vidpipe.pipeline.ingest import run_ingest
-from vidpipe.pipeline.instance import dagster_environment
+from vidpipe.pipeline.instance import prepare
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.settings import Settings, load
@@ -289,6 +289,5 @@ def test_the_real_definitions_load_without_a_database(settings: Settings, monkey
 
 
 def test_dagsters_own_commands_find_the_home(settings: Settings) -> None:
-    environment = dagster_environment(settings)
+    assert prepare(settings) == settings.data_directory / "dagster"
     assert (settings.data_directory / "dagster" / "dagster.yaml").is_file()
-    assert environment["VIDPIPE_HOME"] == str(settings.home)
