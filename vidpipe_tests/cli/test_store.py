@@ -192,4 +192,4 @@ def test_an_export_into_a_store_is_the_same_as_into_a_file(filled: Command, tmp_
     for file in written:
         assert (stored / file.name).read_bytes() == file.read_bytes()
     with collection(filled, "exports") as exports:
-        assert {row["destination"] for row in exports.find({"videos": 3})} >= {str(local), done["path"]}
+        assert {row["destination"] for row in exports.find()} >= {str(local), done["path"]}
