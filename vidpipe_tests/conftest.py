@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from pydantic import SecretStr
 from pymongo import MongoClient
@@ -23,6 +24,9 @@ from vidpipe_tests.models.packaged_models import models_directory, with_models  
 #: Several tests run at once, and the tensors of the tiny model are too small for several threads each. Read by torch
 #: when it is imported, here and in the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+#: Machines may be busy: a single example may take longer than the 200 ms that Hypothesis allows.
+hypothesis.settings.register_profile("vidpipe", deadline=None)
+hypothesis.settings.load_profile("vidpipe")
 
 CLIPS_VARIABLE = "VIDPIPE_TEST_CLIPS"
 #: Path of azurite-blob, the emulator of Azure Blob Storage.

@@ -20,7 +20,6 @@ from vidpipe.sources.local_files import LocalMode
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceRecord
 from vidpipe.sources.urls import redacted_url
 
-_FAILED = ("failed", "refused", "gone")
 #: Maximum bytes of a line of stdin.
 _LONGEST_LINE = 1 << 16
 
@@ -83,7 +82,7 @@ def add_and_show(
     if states["cancelled"]:
         note("Stopped. Re-run the command to resume; partial downloads are kept.", "yellow")
         return outcomes, display.notes, INTERRUPTED
-    return outcomes, display.notes, 1 if any(states[state] for state in _FAILED) else 0
+    return outcomes, display.notes, 1 if states["failed"] + states["refused"] + states["gone"] else 0
 
 
 def sort_inputs(opened: OpenLibrary, inputs: Iterable[str], adding: Adding) -> SortedInputs:

@@ -142,7 +142,7 @@ class Ingest:
                 self._sources.save(updated, request.user_fields)
             return IngestOutcome(request.given, "already stored", updated, updated.video)
         due = record.next_try_at is not None and record.next_try_at <= datetime.now(UTC)
-        if today is None or record.state not in ("failed", "refused") or due:
+        if today is None or record.state not in ("failed", "refused", "gone") or due:
             return None
         if today.changed_for(record) or (request.path and touched_since(request.path, record.failed_at)):
             return None

@@ -68,10 +68,10 @@ def test_a_name_that_is_not_utf_8_is_taken_and_shown_escaped(vidpipe: Command, t
 def test_what_failed_is_tried_again_when_asked(vidpipe: Command, site: tuple[str, Path]) -> None:
     address, folder = site
     url = f"{address}/late.mp4"
-    assert vidpipe.json("add", url, code=1)["inputs"][0]["state"] == "failed"
+    assert vidpipe.json("add", url, code=1)["inputs"][0]["state"] == "gone"
     clips.moving(folder / "late.mp4", seconds=0.5)
     again = vidpipe.json("add", url, code=1)["inputs"][0]
-    assert (again["state"], again["attempts"], again["known"]) == ("failed", 1, True)
+    assert (again["state"], again["attempts"], again["known"]) == ("gone", 1, True)
     shown = vidpipe("add", url)
     assert "Failed on 20" in shown.output
     assert "Use `vidpipe add --retry` to retry." in shown.output

@@ -102,6 +102,7 @@ def test_a_dropped_original_waits_for_consent_and_is_dropped_again(processed: Co
     assert files(processed) == []
 
 
+@pytest.mark.soak
 def test_refetch_mb_allows_it_without_asking_until_it_is_used_up(processed: Command) -> None:
     dropping = processed.under(STORAGE_KEEPORIGINALS="no")
     assert dropping("prune").exit_code == 0
@@ -123,6 +124,7 @@ def test_refetch_mb_allows_it_without_asking_until_it_is_used_up(processed: Comm
     assert list(path.glob("??/*")) == []
 
 
+@pytest.mark.soak
 def test_a_dropped_original_whose_source_is_gone_fails_with_its_reason_and_keeps_its_results(
     processed: Command, site: tuple[str, Path]
 ) -> None:
@@ -137,6 +139,7 @@ def test_a_dropped_original_whose_source_is_gone_fails_with_its_reason_and_keeps
     assert video["storage"]["media"] == "dropped"
 
 
+@pytest.mark.soak
 def test_originals_without_a_source_are_kept(vidpipe: Command, tmp_path: Path) -> None:
     file = clips.moving(tmp_path / "clip.mp4", seconds=1.0)
     assert vidpipe("add", file, "--run").exit_code == 0
@@ -148,6 +151,7 @@ def test_originals_without_a_source_are_kept(vidpipe: Command, tmp_path: Path) -
     assert files(vidpipe) == [".mp4"]
 
 
+@pytest.mark.soak
 def test_old_originals_move_to_cold_media(processed: Command) -> None:
     cold = processed.under(STORAGE_COLDMEDIA="s3://cold")
     assert cold("prune").exit_code == 0
@@ -192,4 +196,4 @@ def test_an_export_into_a_store_is_the_same_as_into_a_file(filled: Command, tmp_
     for file in written:
         assert (stored / file.name).read_bytes() == file.read_bytes()
     with collection(filled, "exports") as exports:
-        assert {row["destination"] for row in exports.find({"videos": 3})} >= {str(local), done["path"]}
+        assert {row["destination"] for row in exports.find()} >= {str(local), done["path"]}

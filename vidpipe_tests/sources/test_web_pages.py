@@ -38,6 +38,7 @@ def test_the_video_of_a_page_is_stored_with_the_choice_and_its_reason(
     assert room.partial_files() == []
 
 
+@pytest.mark.soak
 def test_a_redirected_page_is_the_base_of_its_links(room: IngestHome, server: FaultServer, clip: bytes) -> None:
     add_page(server, '<video src="../v/a.mp4">', "/deep/er/page")
     server.add("/deep/v/a.mp4", clip)
@@ -45,6 +46,7 @@ def test_a_redirected_page_is_the_base_of_its_links(room: IngestHome, server: Fa
     assert outcome.state == "stored", outcome.error
 
 
+@pytest.mark.soak
 def test_a_broken_download_of_a_video_is_resumed_although_its_page_is_read_again(
     room: IngestHome, server: FaultServer, clip: bytes
 ) -> None:
@@ -58,6 +60,7 @@ def test_a_broken_download_of_a_video_is_resumed_although_its_page_is_read_again
     assert all("range" not in seen.headers for seen in server.seen("/page"))
 
 
+@pytest.mark.soak
 def test_refreshing_asks_the_video_whether_it_has_changed(
     room: IngestHome, server: FaultServer, clip: bytes, other_clip: bytes
 ) -> None:
@@ -86,8 +89,9 @@ def test_the_next_video_is_taken_if_one_cannot_be_fetched(room: IngestHome, serv
 
 @pytest.mark.parametrize(
     "inward",
-    ["http://169.254.169.254/latest/a.mp4", "http://localhost:1/a.mp4", "http://[::1]/a.mp4", "http://10.0.0.1/a.mp4",
-     "http://2130706433:2/a.mp4"],
+    ["http://169.254.169.254/latest/a.mp4",
+     *(pytest.param(f"http://{host}/a.mp4", marks=pytest.mark.soak)
+       for host in ("localhost:1", "[::1]", "10.0.0.1", "2130706433:2"))],
 )  # fmt: skip
 def test_a_page_that_points_inward_reaches_nothing(
     room: IngestHome, server: FaultServer, clip: bytes, inward: str
@@ -137,6 +141,7 @@ def test_secrets_that_a_page_echoes_are_not_kept(room: IngestHome, server: Fault
     assert "t0ken-of-page" not in outcome.source.model_dump_json()
 
 
+@pytest.mark.soak
 def test_large_slow_and_compressed_pages_are_read_within_limits(
     room: IngestHome, server: FaultServer, clip: bytes
 ) -> None:
@@ -160,6 +165,7 @@ def test_a_meta_refresh_is_not_followed(room: IngestHome, server: FaultServer, c
     assert server.seen("/a.mp4") == []
 
 
+@pytest.mark.soak
 def test_pages_that_name_each_other_end(room: IngestHome, server: FaultServer) -> None:
     add_page(server, '<video src="/one"></video>', "/two")
     outcome = room.add_one(add_page(server, '<video src="/two"></video><video src="/one?x"></video>', "/one"))
@@ -167,6 +173,7 @@ def test_pages_that_name_each_other_end(room: IngestHome, server: FaultServer) -
     assert len(server.requests) <= 6
 
 
+@pytest.mark.soak
 def test_a_busy_server_of_a_video_is_asked_again_before_the_next_one(
     room: IngestHome, server: FaultServer, clip: bytes, other_clip: bytes
 ) -> None:

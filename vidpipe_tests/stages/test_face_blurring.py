@@ -19,8 +19,8 @@ from vidpipe.media.frame_pack import FramePack
 from vidpipe.models.worker import WorkerModel
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
-from vidpipe.settings.analyses import Privacy
 from vidpipe.settings.schema import SceneDetection
+from vidpipe.settings.storage import Privacy
 from vidpipe.stages.analyses import faces
 from vidpipe.stages.analyses.results import Faces
 from vidpipe.stages.contract import StageContext

@@ -112,6 +112,7 @@ def watch_size(home: Path, until: float, faults: Path) -> None:
     (faults / "most").write_text(f"{most} {samples}")
 
 
+@pytest.mark.soak
 def test_eight_processes_keep_the_limit_on_a_library_ten_times_its_size_though_some_are_killed(tmp_path: Path) -> None:
     chance, faults = random.Random(1), tmp_path / "faults"
     faults.mkdir()

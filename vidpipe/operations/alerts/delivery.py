@@ -98,7 +98,8 @@ def queue_high_rates(queue: AlertQueue, alerts: Alerts, runs: Collection[Documen
             continue
         stages, sources = run.get("stages") or {}, run.get("sources") or {}
         counts = [(stage, found.get("failed", 0), found.get("computed", 0)) for stage, found in stages.items()]
-        counts.append(("sources", sources.get("failed", 0) + sources.get("refused", 0), sources.get("stored", 0)))
+        not_added = sum(sources.get(state, 0) for state in ("failed", "refused", "gone"))
+        counts.append(("sources", not_added, sources.get("stored", 0)))
         for what, bad, good in counts:
             failed[what] += int(bad)
             tried[what] += int(bad + good)

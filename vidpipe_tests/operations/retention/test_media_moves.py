@@ -161,7 +161,7 @@ with Library.open(settings, GRAPH) as library:
 """
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.soak)])
 def test_killed_at_any_moment_nothing_is_lost_and_a_repetition_completes_it(
     library: Library, mover: MediaMover, kills: int
 ) -> None:

@@ -257,7 +257,8 @@ def test_too_many_failures_are_told_once_until_more_fail(
     ran(library, 90, stages={"scenes": {"computed": 0, "failed": 50}})
     ran(library, 30, stages={"scenes": {"computed": 6, "failed": 2}, "tags": {"computed": 90, "failed": 1}})
     assert high_rates(dagster, library, today) == [], "eight tries say nothing yet"
-    ran(library, 20, stages={"scenes": {"computed": 4, "failed": 2}}, sources={"stored": 5, "failed": 3, "refused": 4})
+    sources = {"stored": 5, "failed": 2, "refused": 4, "gone": 1}
+    ran(library, 20, stages={"scenes": {"computed": 4, "failed": 2}}, sources=sources)
     assert sorted(rate.what for rate in high_rates(dagster, library, today)) == ["scenes", "sources"]
     send_alerts(alert_queue(dagster, library), today, NOON)
     assert "4 of 14 videos in stage scenes failed within 60 minutes" in texts(hook)[0]

@@ -122,6 +122,7 @@ def test_an_encrypted_hls_stream_is_decrypted(site: IngestHome, server: FaultSer
 
 
 @pytest.mark.usefixtures("only_proxy")
+@pytest.mark.soak
 def test_the_sound_and_pictures_of_dash_are_joined(site: IngestHome, server: FaultServer, tmp_path: Path) -> None:
     folder = tmp_path / "dash"
     folder.mkdir()
@@ -250,6 +251,7 @@ def test_a_playlist_is_expanded(site: IngestHome, server: FaultServer) -> None:
     assert len(list(fetcher.listing(SourceUrl(url), 2))) == 2
 
 
+@pytest.mark.soak
 def test_a_playlist_given_as_a_video_is_refused_with_advice(site: IngestHome, server: FaultServer, clip: bytes) -> None:
     server.add("/a.mp4", clip)
     server.add("/b.mp4", clip)
@@ -382,6 +384,7 @@ def test_a_part_of_yt_dlp_that_ignores_the_proxy_gets_nowhere(
         assert inner.requests == []
 
 
+@pytest.mark.soak
 def test_a_live_stream_is_refused(site: IngestHome, server: FaultServer, hls: Path) -> None:
     publish(server, hls, ("*.ts",))
     endless = server.add("/list.m3u8", playlist("list0.ts", end=""), content_type="application/vnd.apple.mpegurl")
@@ -418,7 +421,8 @@ def test_a_manifest_that_expands_to_billions_of_segments_ends(site: IngestHome, 
     assert outcome.state == "failed"
 
 
-@pytest.mark.parametrize("every_s", [0.3, pytest.param(60.0, marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("every_s", [0.3, 60.0])
 def test_a_stream_that_stalls_is_a_transient_error(
     site: IngestHome, server: FaultServer, hls: Path, every_s: float
 ) -> None:
@@ -435,6 +439,7 @@ def test_a_stream_that_stalls_is_a_transient_error(
     assert every_s > 1 or "stalled" in str(outcome.error)
 
 
+@pytest.mark.soak
 def test_a_cancelled_download_leaves_its_parts_and_is_continued(
     site: IngestHome, server: FaultServer, hls: Path
 ) -> None:
