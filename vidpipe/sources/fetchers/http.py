@@ -426,7 +426,7 @@ class Transfer:
             return
         content, content_type = sniff_bytes(head), response.headers.get("Content-Type", "")
         kind = content.kind if content else "video"
-        if kind == "text" and "html" in content_type.lower():
+        if "html" in content_type.lower() and (kind in ("text", "subtitles") or (content is None and _is_text(head))):
             kind = "page"
         elif kind == "playlist" and head.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] not in b"#<":  # of neither HLS nor DASH
             kind = "text"
@@ -435,11 +435,16 @@ class Transfer:
             if page is None or watch.verdict:
                 raise FetchError("the connection was interrupted.", kind="transient")
             raise PageFound(response.url or self._url, kind, page, content_type)
-        if content is not None:
-            name = "a web page (HTML)" if kind == "page" else content.name
+        if content is not None or kind == "page":
+            name = content.name if content is not None and kind != "page" else "a web page (HTML)"
             raise FetchError(
                 f"this is {name}, not a video file.", "Use the direct link to a video file.", kind="refused"
             )
+
+
+def _is_text(head: bytes) -> bool:
+    """Return whether first bytes of no known kind may be a text in any encoding."""
+    return not looks_like_video(head) and (b"\0" not in head or head.startswith((b"\xff\xfe", b"\xfe\xff")))
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

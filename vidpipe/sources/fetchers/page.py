@@ -78,14 +78,15 @@ class PageAttempts:
         """Fetch what the partial file lacks (see `Attempts`): a page is read each time, its video is resumed."""
         try:
             return self._transfer.attempt(None if self._task.chosen else known)
-        except PageFound as found:
-            page, page_url = self.read(found), self._shown(found.url)
+        except PageFound as answer:
+            found, page, page_url = answer, self.read(answer), self._shown(answer.url)
         errors: list[VidpipeError] = []
-        for one in page.videos[:_MOST_TRIED]:
+        for one in self._tried(page, found.url):
             chosen = self._shown(one.url)
             try:
                 result = self._open(one).attempt(known if chosen == self._task.chosen else None)
             except (FetchError, UnavailableError) as error:
+                error.reworded(self._transfer.scrubbed(error.message))
                 self._failures[one.url] += 1
                 if isinstance(error, FetchError) and error.transient and self._failures[one.url] == 1:
                     raise error.about(self._task.url.display_url) from error  # the next attempt begins with it again
@@ -120,12 +121,8 @@ class PageAttempts:
 
     def read(self, found: PageFound) -> WebPage:
         """Return the videos of a page. Raises FetchError if it has none."""
-        site: Any = None
-        with suppress(UnavailableError):
-            site = self._task.fetcher_of("site")
-        if found.kind == "playlist" or (site is not None and site.knows(found.url)):
-            where = "a stream" if found.kind == "playlist" else _SITE
-            return WebPage((Candidate(found.url, "stream", where, (False,)),), SourceData(), "")
+        if found.kind == "playlist":
+            return WebPage((Candidate(found.url, "embed", "a stream", (False,)),), SourceData(), "")
         most = self._task.settings.download.max_height
         page = page_videos(found.content, found.url, found.content_type, most)
         if page.oembed and not page.videos:
@@ -137,6 +134,8 @@ class PageAttempts:
                     page = replace(
                         page, videos=page_videos(embedded, found.url, "text/html; charset=utf-8", most).videos
                     )
+        if not page.is_clear and self._known(found.url):
+            return WebPage((Candidate(found.url, "embed", _SITE, (False,)),), SourceData(), "")
         if not page.videos:
             titled = f", “{page.data.title[:100]}”," if page.data.title else ""
             raise FetchError(
@@ -146,6 +145,18 @@ class PageAttempts:
                 kind="refused",
             )
         return page
+
+    def _tried(self, page: WebPage, url: str) -> Iterator[Candidate]:
+        yield from page.videos[:_MOST_TRIED]
+        if page.is_clear and self._known(url):
+            yield Candidate(url, "embed", _SITE, (False,))
+
+    def _known(self, url: str) -> bool:
+        """Return whether yt-dlp knows the site of a page. Starting it takes seconds: the page itself is read first."""
+        with suppress(UnavailableError):
+            site: Any = self._task.fetcher_of("site")
+            return bool(site.knows(url))
+        return False
 
     def _shown(self, url: str) -> str:
         return self._transfer.scrubbed(redacted_url(url))

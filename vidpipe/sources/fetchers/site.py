@@ -56,14 +56,15 @@ class SiteFetcher:
 
     def listing(self, url: SourceUrl, limit: int | None = None, *, tabs: bool = True) -> Iterator[ListedFile]:
         """Yield the videos of a playlist or channel, by default with those of a channel's tabs."""
-        limit = limit or self._settings.download.max_entries
+        limit = left = limit or self._settings.download.max_entries
         for one in self.ask("list", url, playlistend=limit):
             with contextlib.suppress(VidpipeError):  # not an http(s) URL
                 found = SourceUrl(canonical_url(one["url"]))
-                if not self.is_folder(found.reveal()):
-                    yield ListedFile(found.reveal(), title=one["title"] or None)
-                elif tabs:
-                    yield from self.listing(found, limit, tabs=False)
+                listed = [ListedFile(found.reveal(), title=one["title"] or None)]
+                if self.is_folder(found.reveal()):
+                    listed = list(self.listing(found, left, tabs=False)) if tabs and left else []
+                yield from listed[:left]
+                left -= len(listed[:left])
 
     def knows(self, url: str) -> bool:
         """Return whether yt-dlp has an extractor made for a URL's site; nothing is requested."""
@@ -129,7 +130,7 @@ class SiteFetcher:
             answer = json.loads(told.read() or b'{"error": "yt-dlp crashed, or needs more than 1 GB of memory"}')
         if "error" in answer:
             refused = [error for error in guard.errors if error.kind == "refused"]
-            raise next(iter(refused or guard.errors[-1:]), site_error(scrub(answer["error"], url.reveal())))
+            raise next(iter(refused or guard.errors[-1:]), site_error(scrub(answer["error"], url.reveal(), guard.url)))
         return answer["result"]
 
 
@@ -143,7 +144,8 @@ class SiteDownload:
 
     def __init__(self, fetcher: SiteFetcher, task: FetchTask) -> None:
         self._fetcher, self._task = fetcher, task
-        self._folder = task.part.path.with_suffix(".site")
+        # of its own: another video of the same page must not continue these files
+        self._folder = task.part.path.with_suffix(".site") / SourceUrl(task.url.display_url).id
 
     def close(self) -> None:
         """Nothing is open between attempts."""
@@ -151,16 +153,18 @@ class SiteDownload:
     def attempt(self, known: Validators | None = None) -> TransferResult:
         """Download the video and what the site says about it."""
         task = self._task
-        self._folder.mkdir(exist_ok=True)
+        if self._folder.parent.is_symlink():
+            self._folder.parent.unlink()
+        self._folder.mkdir(parents=True, exist_ok=True)
         try:
             found = self._fetcher.ask("download", task.url, task, str(self._folder))
             path = self._joined([(self._folder / name, is_video) for name, is_video in found["files"]])
             task.part.adopt(path, task.cancelled)
         except FetchError as error:
             if not error.transient:
-                shutil.rmtree(self._folder)
+                shutil.rmtree(self._folder.parent)
             raise error.about(task.url.display_url) from error.__cause__
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self._folder.parent)
         data = SourceData.model_validate_json(scrub(json.dumps(found["data"]), task.url.reveal()))
         name = safe_file_name(data.title + path.suffix)
         return TransferResult(Validators(), None, data.page_url or task.url.display_url, name, data=data)

@@ -15,6 +15,7 @@ import os
 import resource
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ from vidpipe.sources.source_data import Chapter, SourceData
 _PROTOCOLS = frozenset({"http", "https", "m3u8", "m3u8_native", "http_dash_segments"})
 _REFUSED_EVENTS = (
     "socket.send", "socket.gethost", "socket.getname", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn",
+    "os.link", "os.symlink", "os.chmod", "os.chown", "os.truncate", "sqlite3.",
 )  # fmt: skip
+#: Events that change files -> which of their arguments names the file.
+_WRITING_EVENTS = {"open": 0, "os.mkdir": 0, "os.remove": 0, "os.rmdir": 0, "os.rename": 1}
 #: Field of SourceData -> of yt-dlp.
 _TEXTS = {
     "site": "extractor", "page_url": "webpage_url", "video_id": "id", "title": "title", "uploader": "uploader",
@@ -40,8 +44,15 @@ class SiteRefusalError(Exception):
     """What was found cannot be downloaded; the message says why."""
 
 
-def confine(port: int, most_bytes: int) -> None:
-    """Refuse connections except to `port` of this machine, programs except Deno, and files above `most_bytes`."""
+def confine(port: int, most_bytes: int, folder: str) -> None:
+    """Confine this process.
+
+    Args:
+        port: The one of this machine that it may connect to.
+        most_bytes: Largest file.
+        folder: The one in which it may write.
+    """
+    inside = os.path.join(os.path.realpath(folder), "") if folder else os.devnull
 
     def check(event: str, arguments: tuple[Any, ...]) -> None:
         allowed = not event.startswith(_REFUSED_EVENTS)
@@ -51,12 +62,16 @@ def confine(port: int, most_bytes: int) -> None:
             allowed = arguments[0] == "127.0.0.1"
         elif event == "subprocess.Popen":
             allowed = os.path.basename(arguments[0]) == "deno"
+        elif event in _WRITING_EVENTS and (event != "open" or arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
+            path = arguments[_WRITING_EVENTS[event]]
+            allowed = isinstance(path, int) or os.path.realpath(os.fsdecode(path)).startswith((inside, os.devnull))
         if not allowed:
             raise PermissionError(f"{event} is not allowed in this process")
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
     os.environ["YTDLP_NO_PLUGINS"] = "1"
     sys.modules["curl_cffi"] = None  # type: ignore[assignment]  # it connects without Python's sockets
+    import_module("yt_dlp")  # while Python may still write its compiled modules
     sys.addaudithook(check)
 
 
@@ -132,20 +147,23 @@ class SiteJob:
         spoken = [name for name in automatic if name.endswith("-orig") or name == info.get("language")][:1]
         wanted = info.get("subtitles") or {f"{name} (automatic)": automatic[name] for name in spoken}
         room, path = _MOST_SUBTITLE_BYTES, Path(self._folder, "subtitles.vtt")
+        _, most_bytes = resource.getrlimit(resource.RLIMIT_FSIZE)
         for language, formats in islice(wanted.items(), _MOST_SUBTITLES):
             path.unlink(missing_ok=True)
             with contextlib.suppress(Exception):  # the video is worth keeping without them
                 chosen = next(one for one in formats if one.get("ext") == "vtt")
+                resource.setrlimit(resource.RLIMIT_FSIZE, (4 * _MOST_SUBTITLE_BYTES, most_bytes))
                 self._ydl.dl(str(path), {"http_headers": info.get("http_headers"), **chosen}, subtitle=True)
                 if len(text := path.read_text("utf-8", "replace")) <= room:
                     room -= len(text)
                     yield language.replace("-orig", "")[:50], cleaned(text, room)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 
 
 def main() -> None:
     """Answer one request."""
     request = json.loads(sys.stdin.buffer.readline())
-    confine(urlsplit(request["options"]["proxy"]).port or 0, request["most_bytes"])
+    confine(urlsplit(request["options"]["proxy"]).port or 0, request["most_bytes"], request["folder"])
     try:
         answer = {"result": getattr(SiteJob(request), request["command"])()}
     except BaseException as error:
