@@ -15,7 +15,7 @@ from vidpipe.sources.ingest import Ingest
 from vidpipe.sources.inputs import gather
 from vidpipe.sources.records import IngestOutcome
 from vidpipe_tests.fault_server import FaultServer
-from vidpipe_tests.hostile.cases import SECRET, Case, Inside, inside
+from vidpipe_tests.hostile.cases import SECRET, Case, Inside, inside, rebinding
 from vidpipe_tests.hostile.files import hostile_files
 from vidpipe_tests.hostile.pages import hostile_pages
 from vidpipe_tests.sources.conftest import MemorySources
@@ -35,7 +35,7 @@ class Corpus:
         """Add the cases in one ingest; return name of a case -> outcomes."""
         download = Download(
             retries=0, connect_timeout=2.0, read_timeout=1.5, min_speed=500, max_size_mb=8, min_free_mb=0, parallel=8,
-            allowed_private=(f"127.0.0.1:{self.server.port}",),
+            allowed_private=(f"127.0.0.1:{self.server.port}",), host_interval=0,
         )  # fmt: skip
         settings = Settings(home=home, download=download)
         found: dict[str, list[IngestOutcome]] = {}
@@ -44,7 +44,8 @@ class Corpus:
             gathered = gather([case.given], settings=settings)
             found[case.name] = list(gathered.problems)
             requests += [(case.name, request) for request in gathered.requests]
-        outcomes = Ingest(settings, MemorySources()).run([request for _, request in requests])
+        with rebinding(self.inside, self.server.port):
+            outcomes = Ingest(settings, MemorySources()).run([request for _, request in requests])
         for (name, _), outcome in zip(requests, outcomes, strict=True):
             found[name].append(outcome)
         return found
