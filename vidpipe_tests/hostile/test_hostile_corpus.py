@@ -44,8 +44,7 @@ class Corpus:
             gathered = gather([case.given], settings=settings)
             found[case.name] = list(gathered.problems)
             requests += [(case.name, request) for request in gathered.requests]
-        with rebinding(self.inside, self.server.port):
-            outcomes = Ingest(settings, MemorySources()).run([request for _, request in requests])
+        outcomes = Ingest(settings, MemorySources()).run([request for _, request in requests])
         for (name, _), outcome in zip(requests, outcomes, strict=True):
             found[name].append(outcome)
         return found
@@ -54,7 +53,7 @@ class Corpus:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corpus]:
     folder = tmp_path_factory.mktemp("hostile")
-    with inside(folder / "inside") as inner, FaultServer() as server:
+    with inside(folder / "inside") as inner, FaultServer() as server, rebinding(inner, server.port):
         yield Corpus(folder, server, inner)
 
 

@@ -332,9 +332,8 @@ class Transfer:
 
     def _proxies(self, url: str) -> dict[str, str]:
         """Return the environment's proxies, if the settings enable them; what can be checked from here is checked."""
-        proxies = (
-            dict(get_environ_proxies(url, no_proxy=None)) if self.settings.use_proxy and self.remote.over_http else {}
-        )
+        is_used = self.settings.use_proxy and self.remote.over_http
+        proxies = dict(get_environ_proxies(url, no_proxy=None)) if is_used else {}
         if proxies:
             self._policy.check_host(url, proxied=True)
         return proxies
@@ -394,11 +393,11 @@ class Transfer:
             try:
                 data = body.read()
             except urllib3.exceptions.ProtocolError as error:
-                of = f" of {total}" if total is not None else ""
-                if part.size and not watch.verdict:
-                    message = f"the connection was interrupted after {part.size}{of} bytes."
-                    raise FetchError(message, kind="transient") from error
-                raise
+                if watch.verdict or not part.size:
+                    raise
+                size = f"{part.size} of {total}" if total is not None else part.size
+                message = f"the connection was interrupted after {size} bytes."
+                raise FetchError(message, kind="transient") from error
             if not data:
                 break
             watch.count(len(data))

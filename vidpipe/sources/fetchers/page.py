@@ -4,9 +4,8 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 from vidpipe.errors import UnavailableError, VidpipeError
@@ -38,22 +37,18 @@ class HttpFetcher:
         return False
 
     def listing(self, url: SourceUrl, limit: int | None = None) -> Iterator[ListedFile]:
-        """Yield the videos of a page without adverts and the like; the URL itself if it gives a file."""
+        """Return the videos of a page without adverts and the like; the URL itself if it gives a file."""
         store, fetchers = MediaStore(self._settings), Fetchers(self._settings)
         part = PartialFile(store.incoming, url.id)
         task = FetchTask(
             url, self._settings, part, store.reservations, lambda *_: None, threading.Event(), fetchers.of_kind
         )
-        attempts = PageAttempts(task, _ANYTHING)
-        try:
+        with closing(PageAttempts(task, _ANYTHING)) as attempts:
             page = attempts.page()
-        finally:
-            attempts.close()
         if page.videos[0].where == _SITE:
-            yield from fetchers.of_kind("site").listing(url, limit)
-            return
+            return fetchers.of_kind("site").listing(url, limit)
         main = [one for one in page.videos if not one.rank[0]] or page.videos
-        yield from (ListedFile(one.url) for one in islice(main, limit))
+        return (ListedFile(one.url) for one in main[:limit])
 
     def open(self, task: FetchTask) -> Attempts:
         """Return the attempts to download a URL."""
@@ -131,9 +126,7 @@ class PageAttempts:
                     self._transfer.to(page.oembed, _ANYTHING).attempt()
                 except PageFound as answer:
                     embedded = json.loads(answer.content)["html"].encode()
-                    page = replace(
-                        page, videos=page_videos(embedded, found.url, "text/html; charset=utf-8", most).videos
-                    )
+                    page = replace(page, videos=page_videos(embedded, found.url, "charset=utf-8", most).videos)
         if not page.is_clear and self._known(found.url):
             return WebPage((Candidate(found.url, "embed", _SITE, (False,)),), SourceData(), "")
         if not page.videos:

@@ -56,15 +56,14 @@ class SiteFetcher:
 
     def listing(self, url: SourceUrl, limit: int | None = None, *, tabs: bool = True) -> Iterator[ListedFile]:
         """Yield the videos of a playlist or channel, by default with those of a channel's tabs."""
-        limit = left = limit or self._settings.download.max_entries
+        limit = limit or self._settings.download.max_entries
         for one in self.ask("list", url, playlistend=limit):
             with contextlib.suppress(VidpipeError):  # not an http(s) URL
                 found = SourceUrl(canonical_url(one["url"]))
-                listed = [ListedFile(found.reveal(), title=one["title"] or None)]
-                if self.is_folder(found.reveal()):
-                    listed = list(self.listing(found, left, tabs=False)) if tabs and left else []
-                yield from listed[:left]
-                left -= len(listed[:left])
+                if not self.is_folder(found.reveal()):
+                    yield ListedFile(found.reveal(), title=one["title"] or None)
+                elif tabs:
+                    yield from self.listing(found, limit, tabs=False)
 
     def knows(self, url: str) -> bool:
         """Return whether yt-dlp has an extractor made for a URL's site; nothing is requested."""
@@ -171,7 +170,7 @@ class SiteDownload:
 
     def _joined(self, files: Sequence[tuple[Path, bool]]) -> Path:
         """Return one file with all parts, unchanged."""
-        if not all(path.is_file() for path, _ in files):  # yt-dlp has skipped one
+        if not all(path.is_file() and not path.is_symlink() for path, _ in files):  # yt-dlp has skipped one
             raise site_error("the format is larger than MaxSizeMB")
         if len(files) == 1:
             return files[0][0]

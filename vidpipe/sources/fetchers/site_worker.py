@@ -15,7 +15,6 @@ import os
 import resource
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,8 @@ _TEXTS = {
     "site": "extractor", "page_url": "webpage_url", "video_id": "id", "title": "title", "uploader": "uploader",
     "licence": "license", "description": "description",
 }  # fmt: skip
+#: After the video: of subtitles, and of the answer.
+_LARGEST_FILE_BYTES = 16 << 20
 _MOST_TEXT, _MOST_CHAPTERS, _MOST_SUBTITLES, _MOST_SUBTITLE_BYTES = 20_000, 1000, 20, 300_000
 
 
@@ -71,7 +72,8 @@ def confine(port: int, most_bytes: int, folder: str) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
     os.environ["YTDLP_NO_PLUGINS"] = "1"
     sys.modules["curl_cffi"] = None  # type: ignore[assignment]  # it connects without Python's sockets
-    import_module("yt_dlp")  # while Python may still write its compiled modules
+    import yt_dlp  # noqa: F401  (while Python may still write its compiled modules)
+
     sys.addaudithook(check)
 
 
@@ -94,7 +96,7 @@ class SiteJob:
             "enable_file_urls": False, "cachedir": False, "ffmpeg_location": "/nonexistent", "fixup": "never",
             "external_downloader": {"default": "native"}, "js_runtimes": {"deno": {}},
             "cookiefile": io.StringIO(Path(cookies).read_text()) if cookies else None,
-            "paths": {"home": self._folder}, "outtmpl": {"default": "%(format_id)s.%(ext)s"},
+            "paths": {"home": self._folder}, "outtmpl": {"default": "%(format_id).80s.%(ext)s"},
             "noplaylist": True, "extract_flat": "in_playlist", "skip_unavailable_fragments": False,
             "format": self._select, "match_filter": self._check,
         }  # fmt: skip
@@ -122,7 +124,7 @@ class SiteJob:
         fields: dict[str, Any] = {ours: cleaned(info.get(theirs), _MOST_TEXT) for ours, theirs in _TEXTS.items()}
         fields["uploaded_on"] = f"{day[:4]}-{day[4:6]}-{day[6:]}" if day.isdecimal() else None
         fields["chapters"] = [
-            Chapter(start_s=one.get("start_time") or 0.0, end_s=one.get("end_time"), title=cleaned(one.get("title")))
+            Chapter(start_s=one.get("start_time") or 0, end_s=one.get("end_time"), title=cleaned(one.get("title"), 300))
             for one in (info.get("chapters") or ())[:_MOST_CHAPTERS]
         ]
         data = SourceData(**fields, subtitles=dict(self._subtitles(info)))
@@ -146,18 +148,16 @@ class SiteJob:
         automatic = info.get("automatic_captions") or {}
         spoken = [name for name in automatic if name.endswith("-orig") or name == info.get("language")][:1]
         wanted = info.get("subtitles") or {f"{name} (automatic)": automatic[name] for name in spoken}
-        room, path = _MOST_SUBTITLE_BYTES, Path(self._folder, "subtitles.vtt")
-        _, most_bytes = resource.getrlimit(resource.RLIMIT_FSIZE)
-        for language, formats in islice(wanted.items(), _MOST_SUBTITLES):
-            path.unlink(missing_ok=True)
+        room, (_, most_bytes) = _MOST_SUBTITLE_BYTES, resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (min(most_bytes, _LARGEST_FILE_BYTES), most_bytes))
+        for number, (language, formats) in enumerate(islice(wanted.items(), _MOST_SUBTITLES)):
+            path = Path(self._folder, f"subtitles{number}.vtt")
             with contextlib.suppress(Exception):  # the video is worth keeping without them
                 chosen = next(one for one in formats if one.get("ext") == "vtt")
-                resource.setrlimit(resource.RLIMIT_FSIZE, (4 * _MOST_SUBTITLE_BYTES, most_bytes))
                 self._ydl.dl(str(path), {"http_headers": info.get("http_headers"), **chosen}, subtitle=True)
                 if len(text := path.read_text("utf-8", "replace")) <= room:
                     room -= len(text)
                     yield language.replace("-orig", "")[:50], cleaned(text, room)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 
 
 def main() -> None:
