@@ -41,8 +41,7 @@ from vidpipe.sources.fetchers.fetcher import FetchTask, TransferResult
 from vidpipe.sources.media_store import DiskReservations, PartialFile
 from vidpipe.sources.urls import SourceUrl, redacted_url, safe_file_name, scrub, url_file_name, without_userinfo
 
-_CHECK_DISK_EVERY_BYTES = 16 << 20
-_LARGEST_PAGE_BYTES = 5 << 20
+_CHECK_DISK_EVERY_BYTES, _LARGEST_PAGE_BYTES = 16 << 20, 5 << 20
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
 
@@ -285,9 +284,8 @@ class Transfer:
             except FetchError as error:
                 redirected = f"redirected to {redacted_url(url)}: " if url != self._url else ""
                 raise error.reworded(f"{redirected}{error.message}") from error
-            target = self.remote.retry_url(response)
-            if target is None and response.status_code in _REDIRECTS:
-                target = response.headers.get("Location")
+            redirect = response.headers.get("Location") if response.status_code in _REDIRECTS else None
+            target = self.remote.retry_url(response) or redirect
             if not target:
                 return response
             response.close()
@@ -304,21 +302,17 @@ class Transfer:
         auth = self._auth if _origin(url) == self._own_origin else None
         request = session.prepare_request(requests.Request("GET", url, headers=headers, auth=auth))
         # not Session.send: on a redirect it reads the whole body, however long, before it returns
-        response = session.get_adapter(url).send(
-            request,
-            stream=True,
-            timeout=(settings.connect_timeout, settings.read_timeout),
-            verify=session.verify if session.verify is not None else True,
-            proxies=self._proxies(url),
-        )
+        limits, verify = (settings.connect_timeout, settings.read_timeout), session.verify is None or session.verify
+        adapter, proxies = session.get_adapter(url), self._proxies(url)
+        response = adapter.send(request, stream=True, timeout=limits, verify=verify, proxies=proxies)
         extract_cookies_to_jar(session.cookies, request, response.raw)  # type: ignore[no-untyped-call]
         response.reason = self.scrubbed(response.reason or "")
         return response
 
     def _redirected(self, url: str, target: str) -> str:
         try:
-            target = urljoin(url, location(target)).partition("#")[0]
-            target, _ = without_userinfo(target)  # a server must not choose the password for another one
+            # a server must not choose the password for another one
+            target, _ = without_userinfo(urljoin(url, location(target)).partition("#")[0])
         except ValueError:
             raise FetchError("the server redirects to an invalid URL.") from None
         if urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http":
@@ -368,10 +362,9 @@ class Transfer:
         return value if value is None or self.scrubbed(value) == value else None
 
     def _check_size(self, size_bytes: int) -> None:
-        limit_mb = self.settings.max_size_mb
-        if size_bytes > limit_mb << 20:
+        if size_bytes > self.settings.max_size_mb << 20:
             raise FetchError(
-                f"the file is larger than {limit_mb} MB.",
+                f"the file is larger than {self.settings.max_size_mb} MB.",
                 "MaxSizeMB in the section [Download] of config.ini sets this limit.",
                 kind="refused",
                 depends_on=("download.max_size_mb",),

@@ -20,10 +20,9 @@ from vidpipe.sources.page_videos import Candidate, WebPage, page_videos
 from vidpipe.sources.source_data import SourceData
 from vidpipe.sources.urls import SourceUrl, redacted_url
 
-_MOST_TRIED = 5
 _PAGES = frozenset({"page", "playlist"})
 _ANYTHING = _PAGES | {"text", "video"}
-_SITE = "a site that yt-dlp knows"
+_MOST_TRIED, _SITE = 5, "a site that yt-dlp knows"
 
 
 class HttpFetcher:
@@ -95,12 +94,13 @@ class PageAttempts:
             return replace(result, data=SourceData(**facts | shown))
         if len(errors) == 1:
             raise errors[0].about(self._task.url.display_url)
-        transient = any(isinstance(error, FetchError) and error.transient for error in errors)
         raise FetchError(
             f"{self._task.url}: none of the {len(page.videos)} videos of this page could be fetched. "
             + " ".join(error.message for error in errors),
             errors[0].hint,
-            kind="transient" if transient else "refused",
+            kind="transient"
+            if any(isinstance(error, FetchError) and error.transient for error in errors)
+            else "refused",
             depends_on=tuple(name for error in errors for name in error.depends_on),
             gone=all(isinstance(error, FetchError) and error.gone for error in errors),
         )

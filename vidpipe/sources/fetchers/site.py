@@ -31,8 +31,7 @@ from vidpipe.sources.urls import SourceUrl, canonical_url, safe_file_name, scrub
 _TABS = r"(?:/(?:videos|shorts|streams|featured|playlists))?/?$"
 _KINDS = "channel|c|user|playlist|showcase|album|channels|groups|collections"
 _FOLDER = re.compile(rf"/videos/?$|^/@[^/]+{_TABS}|^/(?:{_KINDS})/[^/]+{_TABS}|^/playlist\?(?:.*&)?list=")
-_MEMORY_BYTES = 1 << 30
-_START_S, _JOIN_S = 60.0, 3600.0
+_MEMORY_BYTES, _START_S, _JOIN_S = 1 << 30, 60.0, 3600.0
 #: By host: who has the lock waits for HostInterval before asking it.
 _hosts: defaultdict[str | None, threading.Lock] = defaultdict(threading.Lock)
 

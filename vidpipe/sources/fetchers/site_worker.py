@@ -36,8 +36,6 @@ _TEXTS = {
     "site": "extractor", "page_url": "webpage_url", "video_id": "id", "title": "title", "uploader": "uploader",
     "licence": "license", "description": "description",
 }  # fmt: skip
-#: After the video: of subtitles, and of the answer.
-_LARGEST_FILE_BYTES = 16 << 20
 _MOST_TEXT, _MOST_CHAPTERS, _MOST_SUBTITLES, _MOST_SUBTITLE_BYTES = 20_000, 1000, 20, 300_000
 
 
@@ -149,7 +147,7 @@ class SiteJob:
         spoken = [name for name in automatic if name.endswith("-orig") or name == info.get("language")][:1]
         wanted = info.get("subtitles") or {f"{name} (automatic)": automatic[name] for name in spoken}
         room, (_, most_bytes) = _MOST_SUBTITLE_BYTES, resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (min(most_bytes, _LARGEST_FILE_BYTES), most_bytes))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (min(most_bytes, 16 << 20), most_bytes))  # enough for the answer, too
         for number, (language, formats) in enumerate(islice(wanted.items(), _MOST_SUBTITLES)):
             path = Path(self._folder, f"subtitles{number}.vtt")
             with contextlib.suppress(Exception):  # the video is worth keeping without them

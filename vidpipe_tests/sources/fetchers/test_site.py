@@ -537,16 +537,16 @@ def test_parts_of_an_abandoned_download_are_deleted(site: IngestHome) -> None:
 @pytest.mark.parametrize("field", ["format_id", "ext", "id", "title"])
 @pytest.mark.parametrize("value", ["../../../evil", "{outside}/evil", "%(title)s", "\x1b[31mx\0y", "a" * 500])
 def test_no_name_leads_out_of_the_folder(
-    site: IngestHome, server: FaultServer, clip: bytes, tmp_path: Path, field: str, value: str
+    site: IngestHome, server: FaultServer, clip: bytes, field: str, value: str
 ) -> None:
-    outside = tmp_path / "outside"
+    outside = site.home.parent / "outside"
     outside.mkdir()
     info = {"url": server.add("/a.mp4", clip), "ext": "mp4", field: value.format(outside=outside)}
     outcome = site.add_one(page(server, "video1", **info))
     assert outcome.state == ("failed" if field == "ext" else "stored"), outcome.error
     assert "\x1b" not in str(outcome.error)
     assert list(outside.iterdir()) == []
-    assert [path for path in tmp_path.rglob("*evil*") if site.media not in path.parents] == []
+    assert [path for path in site.home.parent.rglob("*evil*") if site.media not in path.parents] == []
     assert list((site.media / "incoming").glob("*.site")) == []
 
 
