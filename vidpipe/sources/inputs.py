@@ -11,6 +11,7 @@ import stat
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -377,7 +378,7 @@ def _listed_files(
     Files whose path below the folder has a part that begins with a dot are skipped like hidden files.
     """
     base = folder.url.reveal()
-    for one in fetchers.of_kind(folder.kind).listing(folder.url, limit):
+    for one in islice(fetchers.of_kind(folder.kind).listing(folder.url, limit), limit):  # a channel has several tabs
         if base.endswith("/") and one.url.startswith(base):
             if one.url.endswith("/"):
                 continue

@@ -79,6 +79,11 @@ class WebPage:
     data: SourceData
     oembed: str
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether the page itself names the address of its video, rather than a player's or one in a script."""
+        return any(one.kind != "embed" and one.rank[:2] <= (False, _MORE) for one in self.videos[:1])
+
 
 #: What an element states: URL, rank of its place, name of the place, kind if the URL does not tell, words about it.
 _Stated = tuple[Any, int, str, str, str]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import pytest
 
 #: refused: it must not become a video. stored: it must. any: either, without harm.
 Expectation = Literal["refused", "stored", "any"]
+#: A host name whose address changes with each look-up.
+REBOUND = "rebound.example"
 #: A word that is nowhere but in the file that no input may read.
 SECRET = "xyzzy-of-this-machine"  # noqa: S105  (of no account)
 
@@ -56,6 +61,35 @@ class Inside:
 
 
 @contextmanager
+def rebinding(inside: Inside, port: int) -> Iterator[None]:
+    """DNS rebinding: every other look-up of REBOUND gives an address that is not allowed, where `inside` listens."""
+    real, turns = socket.getaddrinfo, itertools.cycle(("127.0.0.1", "127.0.0.3"))
+
+    def look_up(host: Any, *how: Any, **more: Any) -> Any:
+        return real(next(turns) if host == REBOUND else host, *how, **more)
+
+    with socket.create_server(("127.0.0.3", port)) as listener, pytest.MonkeyPatch.context() as patch:
+        threading.Thread(target=_note, args=(listener, inside), daemon=True).start()
+        patch.setattr(socket, "getaddrinfo", look_up)
+        yield
+
+
+def _note(listener: socket.socket, inside: Inside) -> None:
+    """Note what visitors send until the listener is closed."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection:
+            connection.settimeout(1)
+            try:
+                inside.visits.append(connection.recv(500))
+            except OSError:
+                inside.visits.append(b"connected")
+
+
+@contextmanager
 def inside(folder: Path) -> Iterator[Inside]:
     """Give a secret file, and a server that notes whoever connects to it."""
     folder.mkdir()
@@ -63,19 +97,5 @@ def inside(folder: Path) -> Iterator[Inside]:
     found.secret.write_text(f"{SECRET}\n")
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
         found.port = listener.getsockname()[1]
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.settimeout(1)
-                    try:
-                        found.visits.append(connection.recv(500))
-                    except OSError:
-                        found.visits.append(b"connected")
-
-        threading.Thread(target=serve, daemon=True).start()
+        threading.Thread(target=_note, args=(listener, found), daemon=True).start()
         yield found

@@ -203,6 +203,15 @@ def _links(folder: Path, inside: Inside, clip: bytes) -> Iterator[Case]:
     os.symlink(folder.parent, below / "up")
     (below / "inner.mp4").write_bytes(told_apart(clip, 50))
     yield Case("a folder with a link upwards", str(below), "stored")
+    planted = folder / "planted"
+    planted.mkdir()
+    for name, target in links.items():
+        os.symlink(target, planted / name)
+    for name, target in (("itself", "."), ("processes", "/proc/self"), ("devices", "/dev"), ("private", "/etc")):
+        os.symlink(target, planted / name)
+    os.mkfifo(planted / "pipe.mp4")
+    (planted / "inner.mp4").write_bytes(told_apart(clip, 51))
+    yield Case("a folder with links everywhere", str(planted), "stored")
     listed = folder / "urls.txt"
     listed.write_text(f"{inside.targets()['metadata']}\n{inside.targets()['loopback']}\n{inside.secret}\n{SECRET}\n")
     yield Case("a list that leads inside", str(listed), "refused")

@@ -20,7 +20,7 @@ from vidpipe_tests.fault_server import (
     status,
     wrong_length,
 )
-from vidpipe_tests.hostile.cases import Case, Expectation, Inside
+from vidpipe_tests.hostile.cases import REBOUND, Case, Expectation, Inside
 
 _HTML = "text/html; charset=utf-8"
 _HLS = "application/vnd.apple.mpegurl"
@@ -71,6 +71,8 @@ def hostile_pages(server: FaultServer, inside: Inside, folder: Path) -> Iterator
             yield page(f"{name}_{target}.{suffix}", text.encode(), "refused", kind)
     yield from _odd_servers(server, clip)
     yield from _odd_documents(page)
+    yield from _odd_embeds(server, page, inside)
+    yield from _rebound(server, page, clip)
     yield from _good(server, clip, folder)
 
 
@@ -156,6 +158,41 @@ def _odd_documents(page: Callable[..., Case]) -> Iterator[Case]:
         yield page(f"document_{name}", body, "refused", kind)
 
 
+def _odd_embeds(server: FaultServer, page: Callable[..., Case], inside: Inside) -> Iterator[Case]:
+    """Yield pages whose oEmbed answer is not what it should be."""
+    target = inside.targets()["loopback"]
+    answers = {
+        "deep": b"[" * 100_000,
+        "number": b'{"html": 7}',
+        "list": b"[1, 2]",
+        "nan": b'{"html": NaN}',
+        "null": b"null",
+        "cut": b'{"html": "<video src=',
+        "bytes": bytes(range(256)),
+        "huge": b'{"html": "' + b"<p>" * 2_000_000 + b'"}',
+        "file": f'{{"html": "<video src={inside.secret}><video src=file://{inside.secret}>"}}'.encode(),
+        "inward": f'{{"html": "<video src={target}><iframe src={target}>"}}'.encode(),
+        "itself": b'{"html": "<link rel=alternate type=application/json+oembed href=/oembed_itself>"}',
+    }
+    for name, content in answers.items():
+        server.add(f"/oembed_{name}", content, content_type="application/json")
+        yield page(f"oembed_of_{name}", _PLACES["oembed"].format(f"/oembed_{name}"), "refused")
+    server.add("/oembed_redirect", b"", always=redirect(target))
+    yield page("oembed_of_redirect", _PLACES["oembed"].format("/oembed_redirect"), "refused")
+
+
+def _rebound(server: FaultServer, page: Callable[..., Case], clip: bytes) -> Iterator[Case]:
+    """Yield cases with a host name whose address changes with each look-up (see `rebinding`)."""
+    base = f"http://{REBOUND}:{server.port}"
+    server.add("/rebound.mp4", told_apart(clip, 60))
+    yield Case("rebound", f"{base}/rebound.mp4", "any")
+    for place in ("video", "og", "iframe", "script", "oembed"):
+        yield page(f"rebound_{place}", _PLACES[place].format(f"{base}/rebound.mp4"), "any")
+    for name, text in _streams(f"{base}/rebound.mp4").items():
+        dash = name.startswith("dash")
+        yield page(f"rebound_{name}.{'mpd' if dash else 'm3u8'}", text.encode(), "any", _DASH if dash else _HLS)
+
+
 def _good(server: FaultServer, clip: bytes, folder: Path) -> Iterator[Case]:
     """Yield inputs among all these that must come through."""
     for number, (place, html) in enumerate(_PLACES.items()):
@@ -167,11 +204,10 @@ def _good(server: FaultServer, clip: bytes, folder: Path) -> Iterator[Case]:
     server.add("/good_relative.mp4", told_apart(clip, 30))
     yield Case("good relative", relative, "stored")
     yield Case("good direct", server.add("/good_direct.mp4", told_apart(clip, 31)), "stored")
-    hls = folder / "hls"
-    hls.mkdir()
-    ffmpeg(hls / "v.m3u8", "-i", str(folder / "clip.mp4"), "-c", "copy", "-hls_list_size", "0", "-hls_time", "0.5")
-    for path in hls.iterdir():
-        server.add(
-            f"/hls/{path.name}", path.read_bytes(), content_type=_HLS if path.suffix == ".m3u8" else "video/mp2t"
-        )
-    yield Case("good hls", server.url("/hls/v.m3u8"), "stored")
+    for number, tag in enumerate(("<video src=/{}>", "caf\xe9 <video src=/{}>", "<!-- x --><div><video src=/{}>")):
+        server.add(f"/good_tag{number}.mp4", told_apart(clip, 40 + number))
+        body = tag.format(f"good_tag{number}.mp4").encode("latin-1")
+        yield Case(f"good tag {number}", server.add(f"/good_tag{number}", body, content_type="text/html"), "stored")
+    server.add("/hls/v.ts", ffmpeg(folder / "v.ts", "-i", str(folder / "clip.mp4"), "-c", "copy").read_bytes())
+    hls = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nv.ts\n#EXT-X-ENDLIST\n"
+    yield Case("good hls", server.add("/hls/v.m3u8", hls, content_type=_HLS), "stored")

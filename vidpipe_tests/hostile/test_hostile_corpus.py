@@ -15,7 +15,7 @@ from vidpipe.sources.ingest import Ingest
 from vidpipe.sources.inputs import gather
 from vidpipe.sources.records import IngestOutcome
 from vidpipe_tests.fault_server import FaultServer
-from vidpipe_tests.hostile.cases import SECRET, Case, Inside, inside
+from vidpipe_tests.hostile.cases import SECRET, Case, Inside, inside, rebinding
 from vidpipe_tests.hostile.files import hostile_files
 from vidpipe_tests.hostile.pages import hostile_pages
 from vidpipe_tests.sources.conftest import MemorySources
@@ -35,7 +35,7 @@ class Corpus:
         """Add the cases in one ingest; return name of a case -> outcomes."""
         download = Download(
             retries=0, connect_timeout=2.0, read_timeout=1.5, min_speed=500, max_size_mb=8, min_free_mb=0, parallel=8,
-            allowed_private=(f"127.0.0.1:{self.server.port}",),
+            allowed_private=(f"127.0.0.1:{self.server.port}",), host_interval=0,
         )  # fmt: skip
         settings = Settings(home=home, download=download)
         found: dict[str, list[IngestOutcome]] = {}
@@ -53,7 +53,7 @@ class Corpus:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Corpus]:
     folder = tmp_path_factory.mktemp("hostile")
-    with inside(folder / "inside") as inner, FaultServer() as server:
+    with inside(folder / "inside") as inner, FaultServer() as server, rebinding(inner, server.port):
         yield Corpus(folder, server, inner)
 
 

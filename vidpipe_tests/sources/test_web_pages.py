@@ -8,6 +8,7 @@ import time
 import pytest
 
 from vidpipe.network.fetch_errors import FetchError
+from vidpipe.sources.fetchers.site import SiteFetcher
 from vidpipe.sources.inputs import gather
 from vidpipe_tests.fault_server import FaultServer, cut, gzipped, redirect, slow, status
 from vidpipe_tests.sources.conftest import IngestHome, sha256_of
@@ -146,9 +147,9 @@ def test_large_slow_and_compressed_pages_are_read_within_limits(
     room: IngestHome, server: FaultServer, clip: bytes
 ) -> None:
     server.add("/a.mp4", clip)
-    large = add_page(server, '<video src="/a.mp4"></video>' + "<p>text</p>" * 1_000_000, "/large")
+    large = add_page(server, '<video src="/a.mp4"></video>' + "<p>text</p>" * 3_000_000, "/large")
     assert room.add_one(large).state == "stored"
-    assert server.seen("/large")[0].sent < 10_000_000
+    assert server.seen("/large")[0].sent < 30_000_000
     bomb = add_page(server, '<video src="/a.mp4"></video>' + " " * 50_000_000, "/bomb", always=gzipped)
     assert len(gzip.compress(server.files["/bomb"].content, 1)) < 1_000_000
     assert room.add_one(bomb).state == "already stored"
@@ -242,3 +243,13 @@ def test_a_stored_video_whose_link_is_gone_is_kept(room: IngestHome, server: Fau
 def test_a_page_whose_videos_are_gone_is_gone(room: IngestHome, server: FaultServer) -> None:
     assert room.add_one(add_page(server, "<video src=/a.mp4></video><video src=/b.mp4></video>")).state == "gone"
     assert not FetchError("no", kind="refused").gone
+
+
+def test_a_page_that_names_its_video_does_not_start_yt_dlp(
+    room: IngestHome, server: FaultServer, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SiteFetcher, "worker", "no.such.module")
+    server.add("/a.mp4", clip)
+    for number, page in enumerate(("<video src=/a.mp4>", "caf\xe9 <video src=/a.mp4>", "[1] <video src=/a.mp4>")):
+        url = server.add(f"/page{number}", page.encode("latin-1"), content_type="text/html")
+        assert room.add_one(url).state in ("stored", "already stored")

@@ -37,8 +37,7 @@ from vidpipe.sources.containers import looks_like_video
 from vidpipe.sources.fetchers.fetcher import FetchTask, TransferResult
 from vidpipe.sources.urls import SourceUrl, redacted_url, safe_file_name, scrub, url_file_name, without_userinfo
 
-_CHECK_DISK_EVERY_BYTES = 16 << 20
-_LARGEST_PAGE_BYTES = 5 << 20
+_CHECK_DISK_EVERY_BYTES, _LARGEST_PAGE_BYTES = 16 << 20, 5 << 20
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
 
@@ -269,9 +268,8 @@ class Transfer:
             except FetchError as error:
                 redirected = f"redirected to {redacted_url(url)}: " if url != self._url else ""
                 raise error.reworded(f"{redirected}{error.message}") from error
-            target = self.remote.retry_url(response)
-            if target is None and response.status_code in _REDIRECTS:
-                target = response.headers.get("Location")
+            redirect = response.headers.get("Location") if response.status_code in _REDIRECTS else None
+            target = self.remote.retry_url(response) or redirect
             if not target:
                 return response
             response.close()
@@ -288,21 +286,17 @@ class Transfer:
         auth = self._auth if _origin(url) == self._own_origin else None
         request = session.prepare_request(requests.Request("GET", url, headers=headers, auth=auth))
         # not Session.send: on a redirect it reads the whole body, however long, before it returns
-        response = session.get_adapter(url).send(
-            request,
-            stream=True,
-            timeout=(settings.connect_timeout, settings.read_timeout),
-            verify=session.verify if session.verify is not None else True,
-            proxies=self._proxies(url),
-        )
+        limits, verify = (settings.connect_timeout, settings.read_timeout), session.verify is None or session.verify
+        adapter, proxies = session.get_adapter(url), self._proxies(url)
+        response = adapter.send(request, stream=True, timeout=limits, verify=verify, proxies=proxies)
         extract_cookies_to_jar(session.cookies, request, response.raw)  # type: ignore[no-untyped-call]
         response.reason = self.scrubbed(response.reason or "")
         return response
 
     def _redirected(self, url: str, target: str) -> str:
         try:
-            target = urljoin(url, location(target)).partition("#")[0]
-            target, _ = without_userinfo(target)  # a server must not choose the password for another one
+            # a server must not choose the password for another one
+            target, _ = without_userinfo(urljoin(url, location(target)).partition("#")[0])
         except ValueError:
             raise FetchError("the server redirects to an invalid URL.") from None
         if urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http":
@@ -316,9 +310,8 @@ class Transfer:
 
     def _proxies(self, url: str) -> dict[str, str]:
         """Return the environment's proxies, if the settings enable them; what can be checked from here is checked."""
-        proxies = (
-            dict(get_environ_proxies(url, no_proxy=None)) if self._limits.use_proxy and self.remote.over_http else {}
-        )
+        is_used = self._limits.use_proxy and self.remote.over_http
+        proxies = dict(get_environ_proxies(url, no_proxy=None)) if is_used else {}
         if proxies:
             self._policy.check_host(url, proxied=True)
         return proxies
@@ -353,10 +346,9 @@ class Transfer:
         return value if value is None or self.scrubbed(value) == value else None
 
     def _check_size(self, size_bytes: int) -> None:
-        limit_mb = self._limits.max_size_mb
-        if size_bytes > limit_mb << 20:
+        if size_bytes > self._limits.max_size_mb << 20:
             raise FetchError(
-                f"the file is larger than {limit_mb} MB.",
+                f"the file is larger than {self._limits.max_size_mb} MB.",
                 "MaxSizeMB in the section [Download] of config.ini sets this limit.",
                 kind="refused",
                 depends_on=("download.max_size_mb",),
@@ -378,11 +370,11 @@ class Transfer:
             try:
                 data = body.read()
             except urllib3.exceptions.ProtocolError as error:
-                of = f" of {total}" if total is not None else ""
-                if part.size and not watch.verdict:
-                    message = f"the connection was interrupted after {part.size}{of} bytes."
-                    raise FetchError(message, kind="transient") from error
-                raise
+                if watch.verdict or not part.size:
+                    raise
+                size = f"{part.size} of {total}" if total is not None else part.size
+                message = f"the connection was interrupted after {size} bytes."
+                raise FetchError(message, kind="transient") from error
             if not data:
                 break
             watch.count(len(data))
@@ -410,7 +402,7 @@ class Transfer:
             return
         content, content_type = sniff_bytes(head), response.headers.get("Content-Type", "")
         kind = content.kind if content else "video"
-        if kind == "text" and "html" in content_type.lower():
+        if "html" in content_type.lower() and (kind in ("text", "subtitles") or (content is None and _is_text(head))):
             kind = "page"
         elif kind == "playlist" and head.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] not in b"#<":  # of neither HLS nor DASH
             kind = "text"
@@ -419,11 +411,16 @@ class Transfer:
             if page is None or watch.verdict:
                 raise FetchError("the connection was interrupted.", kind="transient")
             raise PageFound(response.url or self._url, kind, page, content_type)
-        if content is not None:
-            name = "a web page (HTML)" if kind == "page" else content.name
+        if content is not None or kind == "page":
+            name = content.name if content is not None and kind != "page" else "a web page (HTML)"
             raise FetchError(
                 f"this is {name}, not a video file.", "Use the direct link to a video file.", kind="refused"
             )
+
+
+def _is_text(head: bytes) -> bool:
+    """Return whether first bytes of no known kind may be a text in any encoding."""
+    return not looks_like_video(head) and (b"\0" not in head or head.startswith((b"\xff\xfe", b"\xfe\xff")))
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -4,9 +4,8 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 from vidpipe.errors import UnavailableError, VidpipeError
@@ -21,10 +20,9 @@ from vidpipe.sources.page_videos import Candidate, WebPage, page_videos
 from vidpipe.sources.source_data import SourceData
 from vidpipe.sources.urls import SourceUrl, redacted_url
 
-_MOST_TRIED = 5
 _PAGES = frozenset({"page", "playlist"})
 _ANYTHING = _PAGES | {"text", "video"}
-_SITE = "a site that yt-dlp knows"
+_MOST_TRIED, _SITE = 5, "a site that yt-dlp knows"
 
 
 class HttpFetcher:
@@ -38,22 +36,18 @@ class HttpFetcher:
         return False
 
     def listing(self, url: SourceUrl, limit: int | None = None) -> Iterator[ListedFile]:
-        """Yield the videos of a page without adverts and the like; the URL itself if it gives a file."""
+        """Return the videos of a page without adverts and the like; the URL itself if it gives a file."""
         store, fetchers = MediaStore(self._settings), Fetchers(self._settings)
         part = PartialFile(store.incoming, url.id)
         task = FetchTask(
             url, self._settings, part, store.reservations, lambda *_: None, threading.Event(), fetchers.of_kind
         )
-        attempts = PageAttempts(task, _ANYTHING)
-        try:
+        with closing(PageAttempts(task, _ANYTHING)) as attempts:
             page = attempts.page()
-        finally:
-            attempts.close()
         if page.videos[0].where == _SITE:
-            yield from fetchers.of_kind("site").listing(url, limit)
-            return
+            return fetchers.of_kind("site").listing(url, limit)
         main = [one for one in page.videos if not one.rank[0]] or page.videos
-        yield from (ListedFile(one.url) for one in islice(main, limit))
+        return (ListedFile(one.url) for one in main[:limit])
 
     def open(self, task: FetchTask) -> Attempts:
         """Return the attempts to download a URL."""
@@ -78,14 +72,15 @@ class PageAttempts:
         """Fetch what the partial file lacks (see `Attempts`): a page is read each time, its video is resumed."""
         try:
             return self._transfer.attempt(None if self._task.chosen else known)
-        except PageFound as found:
-            page, page_url = self.read(found), self._shown(found.url)
+        except PageFound as answer:
+            found, page, page_url = answer, self.read(answer), self._shown(answer.url)
         errors: list[VidpipeError] = []
-        for one in page.videos[:_MOST_TRIED]:
+        for one in self._tried(page, found.url):
             chosen = self._shown(one.url)
             try:
                 result = self._open(one).attempt(known if chosen == self._task.chosen else None)
             except (FetchError, UnavailableError) as error:
+                error.reworded(self._transfer.scrubbed(error.message))
                 self._failures[one.url] += 1
                 if isinstance(error, FetchError) and error.transient and self._failures[one.url] == 1:
                     raise error.about(self._task.url.display_url) from error  # the next attempt begins with it again
@@ -99,12 +94,13 @@ class PageAttempts:
             return replace(result, data=SourceData(**facts | shown))
         if len(errors) == 1:
             raise errors[0].about(self._task.url.display_url)
-        transient = any(isinstance(error, FetchError) and error.transient for error in errors)
         raise FetchError(
             f"{self._task.url}: none of the {len(page.videos)} videos of this page could be fetched. "
             + " ".join(error.message for error in errors),
             errors[0].hint,
-            kind="transient" if transient else "refused",
+            kind="transient"
+            if any(isinstance(error, FetchError) and error.transient for error in errors)
+            else "refused",
             depends_on=tuple(name for error in errors for name in error.depends_on),
             gone=all(isinstance(error, FetchError) and error.gone for error in errors),
         )
@@ -120,12 +116,8 @@ class PageAttempts:
 
     def read(self, found: PageFound) -> WebPage:
         """Return the videos of a page. Raises FetchError if it has none."""
-        site: Any = None
-        with suppress(UnavailableError):
-            site = self._task.fetcher_of("site")
-        if found.kind == "playlist" or (site is not None and site.knows(found.url)):
-            where = "a stream" if found.kind == "playlist" else _SITE
-            return WebPage((Candidate(found.url, "stream", where, (False,)),), SourceData(), "")
+        if found.kind == "playlist":
+            return WebPage((Candidate(found.url, "embed", "a stream", (False,)),), SourceData(), "")
         most = self._task.settings.download.max_height
         page = page_videos(found.content, found.url, found.content_type, most)
         if page.oembed and not page.videos:
@@ -134,9 +126,9 @@ class PageAttempts:
                     self._transfer.to(page.oembed, _ANYTHING).attempt()
                 except PageFound as answer:
                     embedded = json.loads(answer.content)["html"].encode()
-                    page = replace(
-                        page, videos=page_videos(embedded, found.url, "text/html; charset=utf-8", most).videos
-                    )
+                    page = replace(page, videos=page_videos(embedded, found.url, "charset=utf-8", most).videos)
+        if not page.is_clear and self._known(found.url):
+            return WebPage((Candidate(found.url, "embed", _SITE, (False,)),), SourceData(), "")
         if not page.videos:
             titled = f", “{page.data.title[:100]}”," if page.data.title else ""
             raise FetchError(
@@ -146,6 +138,18 @@ class PageAttempts:
                 kind="refused",
             )
         return page
+
+    def _tried(self, page: WebPage, url: str) -> Iterator[Candidate]:
+        yield from page.videos[:_MOST_TRIED]
+        if page.is_clear and self._known(url):
+            yield Candidate(url, "embed", _SITE, (False,))
+
+    def _known(self, url: str) -> bool:
+        """Return whether yt-dlp knows the site of a page. Starting it takes seconds: the page itself is read first."""
+        with suppress(UnavailableError):
+            site: Any = self._task.fetcher_of("site")
+            return bool(site.knows(url))
+        return False
 
     def _shown(self, url: str) -> str:
         return self._transfer.scrubbed(redacted_url(url))

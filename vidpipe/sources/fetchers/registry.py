@@ -62,11 +62,8 @@ def kind_of(url: str) -> str | None:
     except ValueError:
         return None
     scheme = parts.scheme.lower()
-    if scheme in ("http", "https"):
-        if host in _plugins():
-            return host
-        if host in SITES:
-            return "site"
+    if scheme in ("http", "https") and (host in _plugins() or host in SITES):
+        return host if host in _plugins() else "site"
     return _SCHEMES.get(scheme) or (scheme if scheme in _plugins() else None)
 
 

@@ -31,8 +31,7 @@ from vidpipe.sources.urls import SourceUrl, canonical_url, safe_file_name, scrub
 _TABS = r"(?:/(?:videos|shorts|streams|featured|playlists))?/?$"
 _KINDS = "channel|c|user|playlist|showcase|album|channels|groups|collections"
 _FOLDER = re.compile(rf"/videos/?$|^/@[^/]+{_TABS}|^/(?:{_KINDS})/[^/]+{_TABS}|^/playlist\?(?:.*&)?list=")
-_MEMORY_BYTES = 1 << 30
-_START_S, _JOIN_S = 60.0, 3600.0
+_MEMORY_BYTES, _START_S, _JOIN_S = 1 << 30, 60.0, 3600.0
 #: By host: who has the lock waits for HostInterval before asking it.
 _hosts: defaultdict[str | None, threading.Lock] = defaultdict(threading.Lock)
 
@@ -129,7 +128,7 @@ class SiteFetcher:
             answer = json.loads(told.read() or b'{"error": "yt-dlp crashed, or needs more than 1 GB of memory"}')
         if "error" in answer:
             refused = [error for error in guard.errors if error.kind == "refused"]
-            raise next(iter(refused or guard.errors[-1:]), site_error(scrub(answer["error"], url.reveal())))
+            raise next(iter(refused or guard.errors[-1:]), site_error(scrub(answer["error"], url.reveal(), guard.url)))
         return answer["result"]
 
 
@@ -143,7 +142,8 @@ class SiteDownload:
 
     def __init__(self, fetcher: SiteFetcher, task: FetchTask) -> None:
         self._fetcher, self._task = fetcher, task
-        self._folder = task.part.path.with_suffix(".site")
+        # of its own: another video of the same page must not continue these files
+        self._folder = task.part.path.with_suffix(".site") / SourceUrl(task.url.display_url).id
 
     def close(self) -> None:
         """Nothing is open between attempts."""
@@ -151,23 +151,25 @@ class SiteDownload:
     def attempt(self, known: Validators | None = None) -> TransferResult:
         """Download the video and what the site says about it."""
         task = self._task
-        self._folder.mkdir(exist_ok=True)
+        if self._folder.parent.is_symlink():
+            self._folder.parent.unlink()
+        self._folder.mkdir(parents=True, exist_ok=True)
         try:
             found = self._fetcher.ask("download", task.url, task, str(self._folder))
             path = self._joined([(self._folder / name, is_video) for name, is_video in found["files"]])
             task.part.adopt(path, task.cancelled)
         except FetchError as error:
             if not error.transient:
-                shutil.rmtree(self._folder)
+                shutil.rmtree(self._folder.parent)
             raise error.about(task.url.display_url) from error.__cause__
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self._folder.parent)
         data = SourceData.model_validate_json(scrub(json.dumps(found["data"]), task.url.reveal()))
         name = safe_file_name(data.title + path.suffix)
         return TransferResult(Validators(), None, data.page_url or task.url.display_url, name, data=data)
 
     def _joined(self, files: Sequence[tuple[Path, bool]]) -> Path:
         """Return one file with all parts, unchanged."""
-        if not all(path.is_file() for path, _ in files):  # yt-dlp has skipped one
+        if not all(path.is_file() and not path.is_symlink() for path, _ in files):  # yt-dlp has skipped one
             raise site_error("the format is larger than MaxSizeMB")
         if len(files) == 1:
             return files[0][0]

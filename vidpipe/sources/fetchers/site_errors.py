@@ -16,11 +16,7 @@ _CASES: tuple[tuple[str, FaultKind, str], ...] = (
     (r"\b429\b|too many requests|rate.?limit", "transient", "Wait, or raise HostInterval in [Download]."),
     (r"time.?out|timed out|error 5\d\d", "transient", ""),
     (r"\bdrm\b|countr|\bgeo|your (location|region)", "permanent", _ELSEWHERE),
-    (
-        "sign in|log.?in|private|member|subscri|premium|your age|age.restrict|a bot|cookie| 40[13]",
-        "permanent",
-        _COOKIES,
-    ),
+    (r"sign in|log.?in|private|member|subscri|premium|\bage\b|a bot|cookie| 40[13]", "permanent", _COOKIES),
     ("removed|deleted|terminated|no longer|not exist|not found|unavailable| 404| 410", "permanent", _GONE),
     ("format|MaxSizeMB", "permanent", "Change Format, MaxHeight or MaxSizeMB in [Download]."),
     ("connect|reset|incomplete|unable to download", "transient", ""),
@@ -34,6 +30,6 @@ def site_error(said: str) -> FetchError:
     kind, hint = next((kind, hint) for pattern, kind, hint in _CASES if re.search(pattern, said, re.IGNORECASE))
     # without the extractor, the id, and advice for yt-dlp's own command line
     words = re.sub(r"^(?:ERROR: )?(?:\[[\w:+-]+\] (?:[\w-]+: )?)?", "", " ".join(said.split()))
-    words = re.split(r"\.? +(?:Use --|See +http)|; please report| \(caused by", words)[0]
+    words = re.split(r"\.? +(?:Use --|See +http)|; please report|\. If you believe| \(caused by", words)[0]
     message = f"the site gives no video: {visible(words)[:300].rstrip('. ')}."
     return FetchError(message, hint, kind=kind, depends_on=() if kind == "transient" else _SETTINGS, gone=hint == _GONE)

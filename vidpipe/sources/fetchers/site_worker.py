@@ -27,7 +27,10 @@ from vidpipe.sources.source_data import Chapter, SourceData
 _PROTOCOLS = frozenset({"http", "https", "m3u8", "m3u8_native", "http_dash_segments"})
 _REFUSED_EVENTS = (
     "socket.send", "socket.gethost", "socket.getname", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn",
+    "os.link", "os.symlink", "os.chmod", "os.chown", "os.truncate", "sqlite3.",
 )  # fmt: skip
+#: Events that change files -> which of their arguments names the file.
+_WRITING_EVENTS = {"open": 0, "os.mkdir": 0, "os.remove": 0, "os.rmdir": 0, "os.rename": 1}
 #: Field of SourceData -> of yt-dlp.
 _TEXTS = {
     "site": "extractor", "page_url": "webpage_url", "video_id": "id", "title": "title", "uploader": "uploader",
@@ -40,8 +43,15 @@ class SiteRefusalError(Exception):
     """What was found cannot be downloaded; the message says why."""
 
 
-def confine(port: int, most_bytes: int) -> None:
-    """Refuse connections except to `port` of this machine, programs except Deno, and files above `most_bytes`."""
+def confine(port: int, most_bytes: int, folder: str) -> None:
+    """Confine this process.
+
+    Args:
+        port: The one of this machine that it may connect to.
+        most_bytes: Largest file.
+        folder: The one in which it may write.
+    """
+    inside = os.path.join(os.path.realpath(folder), "") if folder else os.devnull
 
     def check(event: str, arguments: tuple[Any, ...]) -> None:
         allowed = not event.startswith(_REFUSED_EVENTS)
@@ -51,12 +61,17 @@ def confine(port: int, most_bytes: int) -> None:
             allowed = arguments[0] == "127.0.0.1"
         elif event == "subprocess.Popen":
             allowed = os.path.basename(arguments[0]) == "deno"
+        elif event in _WRITING_EVENTS and (event != "open" or arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
+            path = arguments[_WRITING_EVENTS[event]]
+            allowed = isinstance(path, int) or os.path.realpath(os.fsdecode(path)).startswith((inside, os.devnull))
         if not allowed:
             raise PermissionError(f"{event} is not allowed in this process")
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
     os.environ["YTDLP_NO_PLUGINS"] = "1"
     sys.modules["curl_cffi"] = None  # type: ignore[assignment]  # it connects without Python's sockets
+    import yt_dlp  # noqa: F401  (while Python may still write its compiled modules)
+
     sys.addaudithook(check)
 
 
@@ -79,7 +94,7 @@ class SiteJob:
             "enable_file_urls": False, "cachedir": False, "ffmpeg_location": "/nonexistent", "fixup": "never",
             "external_downloader": {"default": "native"}, "js_runtimes": {"deno": {}},
             "cookiefile": io.StringIO(Path(cookies).read_text()) if cookies else None,
-            "paths": {"home": self._folder}, "outtmpl": {"default": "%(format_id)s.%(ext)s"},
+            "paths": {"home": self._folder}, "outtmpl": {"default": "%(format_id).80s.%(ext)s"},
             "noplaylist": True, "extract_flat": "in_playlist", "skip_unavailable_fragments": False,
             "format": self._select, "match_filter": self._check,
         }  # fmt: skip
@@ -107,7 +122,7 @@ class SiteJob:
         fields: dict[str, Any] = {ours: cleaned(info.get(theirs), _MOST_TEXT) for ours, theirs in _TEXTS.items()}
         fields["uploaded_on"] = f"{day[:4]}-{day[4:6]}-{day[6:]}" if day.isdecimal() else None
         fields["chapters"] = [
-            Chapter(start_s=one.get("start_time") or 0.0, end_s=one.get("end_time"), title=cleaned(one.get("title")))
+            Chapter(start_s=one.get("start_time") or 0, end_s=one.get("end_time"), title=cleaned(one.get("title"), 300))
             for one in (info.get("chapters") or ())[:_MOST_CHAPTERS]
         ]
         data = SourceData(**fields, subtitles=dict(self._subtitles(info)))
@@ -131,9 +146,10 @@ class SiteJob:
         automatic = info.get("automatic_captions") or {}
         spoken = [name for name in automatic if name.endswith("-orig") or name == info.get("language")][:1]
         wanted = info.get("subtitles") or {f"{name} (automatic)": automatic[name] for name in spoken}
-        room, path = _MOST_SUBTITLE_BYTES, Path(self._folder, "subtitles.vtt")
-        for language, formats in islice(wanted.items(), _MOST_SUBTITLES):
-            path.unlink(missing_ok=True)
+        room, (_, most_bytes) = _MOST_SUBTITLE_BYTES, resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (min(most_bytes, 16 << 20), most_bytes))  # enough for the answer, too
+        for number, (language, formats) in enumerate(islice(wanted.items(), _MOST_SUBTITLES)):
+            path = Path(self._folder, f"subtitles{number}.vtt")
             with contextlib.suppress(Exception):  # the video is worth keeping without them
                 chosen = next(one for one in formats if one.get("ext") == "vtt")
                 self._ydl.dl(str(path), {"http_headers": info.get("http_headers"), **chosen}, subtitle=True)
@@ -145,7 +161,7 @@ class SiteJob:
 def main() -> None:
     """Answer one request."""
     request = json.loads(sys.stdin.buffer.readline())
-    confine(urlsplit(request["options"]["proxy"]).port or 0, request["most_bytes"])
+    confine(urlsplit(request["options"]["proxy"]).port or 0, request["most_bytes"], request["folder"])
     try:
         answer = {"result": getattr(SiteJob(request), request["command"])()}
     except BaseException as error:

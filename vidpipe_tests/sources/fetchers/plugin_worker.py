@@ -56,12 +56,11 @@ class TestSiteIE(InfoExtractor):
 def watch(event: str, arguments: tuple[Any, ...]) -> None:
     """Write down what leaves the process."""
     if event in _EVENTS:
-        place = Path(os.environ["TMPDIR"]) / "events.log"
-        with place.open("a") as log:
-            print(event, arguments[:2], file=log)
+        print(event, arguments[:2], file=log, flush=True)
 
 
 if __name__ == "__main__":
+    log = Path(os.environ["TMPDIR"], "events.log").open("a")  # noqa: SIM115 - until the process ends
     sys.addaudithook(watch)
     Path(os.environ["TMPDIR"], "environment.log").write_text(str(dict(os.environ)))
     extractors.value = {"TestSiteIE": TestSiteIE}  # yt-dlp adds its own after it

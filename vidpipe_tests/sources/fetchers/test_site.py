@@ -536,3 +536,95 @@ def test_parts_of_an_abandoned_download_are_deleted(site: IngestHome) -> None:
     assert store.clean(1.0) == []
     assert store.clean(0.0) == [folder]
     assert not folder.exists()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("field", ["format_id", "ext", "id", "title"])
+@pytest.mark.parametrize("value", ["../../../evil", "{outside}/evil", "%(title)s", "\x1b[31mx\0y", "a" * 500])
+def test_no_name_leads_out_of_the_folder(
+    site: IngestHome, server: FaultServer, clip: bytes, field: str, value: str
+) -> None:
+    outside = site.home.parent / "outside"
+    outside.mkdir()
+    info = {"url": server.add("/a.mp4", clip), "ext": "mp4", field: value.format(outside=outside)}
+    outcome = site.add_one(page(server, "video1", **info))
+    assert outcome.state == ("failed" if field == "ext" else "stored"), outcome.error
+    assert "\x1b" not in str(outcome.error)
+    assert list(outside.iterdir()) == []
+    assert [path for path in site.home.parent.rglob("*evil*") if site.media not in path.parents] == []
+    assert list((site.media / "incoming").glob("*.site")) == []
+
+
+@pytest.mark.soak
+def test_links_planted_among_incomplete_files_are_not_followed(
+    site: IngestHome, server: FaultServer, clip: bytes, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept.mp4").write_bytes(b"kept")
+    urls = [page(server, f"v{number}", url=server.add("/a.mp4", clip), ext="mp4", format_id="f") for number in (1, 2)]
+    incoming = MediaStore(site.settings).incoming
+    folders = [incoming / f"{request.id}.site" for request in gather(urls).requests]
+    folders[0].symlink_to(outside)
+    planted = folders[1] / SourceUrl(urls[1]).id
+    planted.mkdir(parents=True)
+    for name in ("f.mp4", "f.mp4.part"):
+        (planted / name).symlink_to(outside / "kept.mp4")
+    site.add(*urls)
+    assert [path.read_bytes() for path in outside.iterdir()] == [b"kept"]
+    assert all(sha256_of(path.read_bytes()) == sha256_of(clip) for path in site.stored_files())
+
+
+@pytest.mark.soak
+def test_endless_subtitles_end_and_do_not_become_those_of_another_language(
+    site: IngestHome, server: FaultServer, clip: bytes
+) -> None:
+    def endless(handler: Handler, served: Served) -> None:
+        handler.head(200, {"Content-Type": "text/vtt"})
+        while not handler.pause(0):
+            handler.write(b"x" * (1 << 16))
+
+    text = b"WEBVTT\n\n00:00.000 --> 00:01.000\nhello\n"
+    urls = {"en": server.add("/en.vtt", b"", always=endless), "de": server.add("/de.vtt", text)}
+    subtitles = {language: [{"url": url, "ext": "vtt"}] for language, url in urls.items()}
+    outcome = site.add_one(page(server, "v", url=server.add("/a.mp4", clip), ext="mp4", subtitles=subtitles))
+    assert outcome.state == "stored", outcome.error
+    assert outcome.source is not None
+    assert outcome.source.data is not None
+    assert outcome.source.data.subtitles == {"de": text.decode().rstrip("\n")}
+    assert server.seen("/en.vtt")[0].sent < 64 << 20
+
+
+@pytest.mark.soak
+def test_user_and_password_of_a_page_are_not_sent_to_other_hosts(
+    site: IngestHome, server: FaultServer, clip: bytes, tmp_path: Path
+) -> None:
+    with FaultServer() as other:
+        jar = tmp_path / "cookies.txt"
+        jar.write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tsession\tsecret-value\n")
+        site.with_download(
+            host_interval=0, cookies_file=str(jar), allowed_private=("127.0.0.1", f"localhost:{other.port}")
+        )
+        far = other.url("/site/far").replace("127.0.0.1", "localhost")
+        video = other.add("/a.mp4", clip).replace("127.0.0.1", "localhost")
+        page(other, "far", url=video, ext="mp4")
+        url = server.add("/site/near", b"", always=redirect(far))
+        outcome = site.add_one(url.replace("http://", "http://ann:s3cr3t@"))
+        assert outcome.state == "stored", outcome.error
+        assert "secret-value" in server.requests[0].headers["cookie"]
+        assert {seen.path for seen in other.requests} == {"/site/far", "/a.mp4"}
+        assert all(not {"authorization", "cookie"} & seen.headers.keys() for seen in other.requests)
+    assert outcome.source is not None
+    assert "s3cr3t" not in outcome.source.model_dump_json()
+
+
+@pytest.mark.soak
+def test_the_limit_of_a_channel_counts_the_videos_of_all_tabs(
+    site: IngestHome, server: FaultServer, clip: bytes
+) -> None:
+    tabs = []
+    for tab in ("c1", "c2"):
+        listed = [[server.url(f"/site/{tab}-{number}"), "x"] for number in range(3)]
+        tabs.append([page(server, f"{tab}/videos", listed=listed), tab])
+    channel = page(server, "channel", listed=tabs)
+    assert len(gather([channel], every=True, limit=4, settings=site.settings).requests) == 4
