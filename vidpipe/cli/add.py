@@ -48,7 +48,7 @@ def add(
     ] = False,
     every: Annotated[bool, typer.Option("--all", help="Take every video of a page, not only the best one.")] = False,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Most entries of a playlist, channel, folder or page.")
+        int | None, typer.Option("--limit", min=1, help="Most videos of each playlist, channel, folder or page.")
     ] = None,
     run: Annotated[
         bool, typer.Option("--run", help="Then process these inputs; same as `vidpipe run INPUT...`.")

@@ -11,6 +11,7 @@ import stat
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -369,7 +370,7 @@ def _videos(request: SourceRequest, given: str, options: _GatherOptions) -> Iter
         yield request
         return
     any_found = False
-    for one in found:
+    for one in islice(found, options.limit):
         any_found = True
         yield one
     if note := skipped.note(given):
@@ -429,6 +430,5 @@ def folder_requests(folder: SourceRequest, settings: Settings) -> Gathered:
     Raises:
         VidpipeError: It cannot be listed.
     """
-    limit = settings.download.max_entries
-    options = _GatherOptions("copy", frozenset(), Fetchers(settings), settings, limit=limit, may_be_empty=True)
+    options = _GatherOptions("copy", frozenset(), Fetchers(settings), settings, may_be_empty=True)
     return Gathered.of(_videos(folder, folder.given, options))

@@ -94,12 +94,11 @@ def test_a_folder_gives_its_videos_and_each_only_once(
 @pytest.mark.soak
 @every_server
 def test_a_broken_transfer_is_gone_on_with(room: IngestHome, remote: RunningServer, clip: bytes) -> None:
+    room.with_download(allowed_private=("localhost",), read_timeout=2.0)  # an FTP server may cut the data alone
     remote.cut_at = [len(clip) // 2]
     outcome = room.add_one(remote.url(quoted(NAMES[0])))
     assert (outcome.video, outcome.error) == (sha256_of(clip), None)
-    assert remote.scheme == "ftps" or any(
-        one.startswith(("REST", "read", "GET")) and not one.endswith(" 0") for one in remote.requests
-    )
+    assert any(one.startswith(("REST", "read", "GET")) and not one.endswith(" 0") for one in remote.requests)
     assert not remote.cut_at
 
 
@@ -121,7 +120,7 @@ def test_a_hanging_server_is_given_up(room: IngestHome, remote: RunningServer) -
     room.with_download(allowed_private=("localhost",), read_timeout=0.6, min_speed=1000, retries=0)
     remote.hang_at = [50_000]
     outcome = room.add_one(remote.url(quoted(NAMES[0])))
-    assert re.search("stalled|timed out|interrupted", str(outcome.error)), outcome.error
+    assert re.search(r"localhost:\d+/\S+: (the server stalled|read timed out)", str(outcome.error)), outcome.error
     assert outcome.source is not None
     assert outcome.source.last_error_kind == "transient"
 
