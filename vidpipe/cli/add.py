@@ -32,9 +32,8 @@ def add(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="URLs (http, s3, gs, az, dropbox, ftp, sftp, webdav), video files, folders, "
-            "CSV files with a url column, lists (.txt); "
-            "- reads a list from stdin.",
+            help="URLs (http, s3, gs, az, dropbox, ftp, sftp, webdav, mongodb), video files, folders, tables (CSV, "
+            "TSV, JSON Lines, Parquet) with a url column, lists (.txt); - reads a list from stdin.",
         ),
     ],
     *,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Protocol
 
 from vidpipe.errors import VidpipeError
 from vidpipe.redaction import mask, source_secrets
@@ -221,11 +221,10 @@ def _list_folder(
     """
     found = folder_requests(folder, settings)
     known = sources.get_many([one.id for one in found.requests])
-    of_folder: dict[str, Any] = {"labels": record.labels, "priority": record.priority}
-    entries = [ListedSource(**one.identity, **of_folder, etag=one.version or None) for one in found.requests]
+    said = {"labels": record.labels, "priority": record.priority}
+    entries = [ListedSource(**one.identity | said, etag=one.version or None) for one in found.requests]
     for one in entries:
-        before = known.get(one.id)
-        if one.etag and before and before.etag not in (None, one.etag):
+        if one.etag and (before := known.get(one.id)) and before.etag not in (None, one.etag):
             if before.video is None:  # perhaps it was being uploaded; this version is tried once, too
                 sources.save(before.model_copy(update={"etag": one.etag}))
             listed.again([one.id])

@@ -158,11 +158,9 @@ class FileServer(RemoteFile, BaseAdapter):
         """Return the error for one that a library raised; an unexpected one as it is."""
         wire = isinstance(error, OSError | EOFError)
         if isinstance(error, ImportError):
-            message, module = (
-                f"{self.scheme}:// URLs need {error.name}, which is not installed.",
-                f"module:{error.name}",
-            )
-            return UnavailableError(message, "Install it: pip install 'vidpipe[cloud]'.", depends_on=(module,))
+            message = f"{self.scheme}:// URLs need {error.name}, which is not installed."
+            hint, module = "Install it: pip install 'vidpipe[cloud]'.", f"module:{error.name}"
+            return UnavailableError(message, hint, depends_on=(module,))
         status = getattr(error, "status_code", getattr(error, "code", ""))
         said = visible(f"{type(error).__name__} {status}: {error}")[:300]
         if _GONE.match(said):
