@@ -12,6 +12,7 @@ import asyncssh
 import pytest
 
 from vidpipe.sources.fetchers.registry import Fetchers
+from vidpipe.sources.inputs import gather
 from vidpipe.sources.urls import SourceUrl
 from vidpipe_tests.library.certificates import Authority
 from vidpipe_tests.sources.conftest import IngestHome, sha256_of
@@ -190,3 +191,12 @@ def test_a_server_without_mlsd_is_asked_file_by_file(
         listed = Fetchers(room.settings).of(server.url()).listing(SourceUrl(server.url()))
         versions = {one.version for one in listed}
         assert {record.etag for record in room.sources.records.values()} <= versions
+
+
+def test_a_limit_counts_videos(room: IngestHome, folder: Path) -> None:
+    with ftp_server(folder) as server:
+        room.with_download(allowed_private=("localhost",))
+        (folder / "0.txt").write_bytes(b"x")
+        for given in (server.url(), folder):
+            found = gather([given], settings=room.settings, limit=1)
+            assert (len(found.requests), found.problems) == (1, [])
