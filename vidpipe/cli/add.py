@@ -32,9 +32,8 @@ def add(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="URLs (http, s3, gs, az, dropbox, ftp, sftp, webdav), video files, folders, "
-            "CSV files with a url column, lists (.txt); "
-            "- reads a list from stdin.",
+            help="URLs (http, s3, gs, az, dropbox, ftp, sftp, webdav, mongodb), video files, folders, tables (CSV, "
+            "TSV, JSON Lines, Parquet) with a url column, lists (.txt); - reads a list from stdin.",
         ),
     ],
     *,
@@ -48,7 +47,7 @@ def add(
     ] = False,
     every: Annotated[bool, typer.Option("--all", help="Take every video of a page, not only the best one.")] = False,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Most entries of a playlist, channel, folder or page.")
+        int | None, typer.Option("--limit", min=1, help="Most videos of each playlist, channel, folder or page.")
     ] = None,
     run: Annotated[
         bool, typer.Option("--run", help="Then process these inputs; same as `vidpipe run INPUT...`.")

@@ -249,9 +249,9 @@ class ListedSources:
                 {"_id": {"$in": chunk}, **settled}, {"$set": {"state": "new", "failures": 0, "next_try_at": None}}
             )
 
-    def ids(self, name: str) -> Iterator[str]:
-        """Yield the ids of the sources that the list itself names, without those of folders and playlists in it."""
-        for row in self._sources.find({"lists": name, "folder": None}, {"_id": 1}, batch_size=10_000):
+    def ids(self, name: str, folder: str | None = None) -> Iterator[str]:
+        """Yield the ids of the sources that the list itself names, or of those found in a folder or playlist in it."""
+        for row in self._sources.find({"lists": name, "folder": folder}, {"_id": 1}, batch_size=10_000):
             yield row["_id"]
 
     def due(
@@ -330,7 +330,7 @@ def _changed(today: Dependencies) -> list[Document]:
 def _change(name: str, one: ListedSource, folder: str | None, now: datetime) -> UpdateOne:
     user_fields = {**one.stated, "segments": tuple(segment.model_dump() for segment in one.segments)}
     identity = {field: getattr(one, field) for field in ("url", "has_secret", "fragment_dropped", "kind")}
-    new = {**_NEW_SOURCE, **identity, "first_seen": now}
+    new = {**_NEW_SOURCE, **identity, "first_seen": now, "etag": one.etag}
     if not one.edited:
         new.update((field, value) for field, value in user_fields.items() if value in (None, ()))
         user_fields = {field: value for field, value in user_fields.items() if value not in (None, ())}

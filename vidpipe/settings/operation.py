@@ -112,7 +112,7 @@ class Download(Section):
     """Video sites: file with cookies in Netscape format, such as a browser extension exports, for videos that need a
     login; empty: none."""
     max_entries: int = Field(1000, ge=1, le=1_000_000)
-    """Most entries of a watched folder, playlist or channel."""
+    """Most videos of a playlist or channel."""
     host_interval: float = Field(1.0, ge=0, le=3600)
     """Seconds between two requests to the same video site."""
 

@@ -211,7 +211,7 @@ def _count_crash(record: SourceRecord, sources: SourceStore) -> VidpipeError | N
 def _list_folder(
     record: SourceRecord, folder: SourceRequest, sources: SourceStore, listed: ListedSourceStore, settings: Settings
 ) -> list[IngestOutcome]:
-    """Record the entries of a remote folder or playlist, and make those due again that have changed.
+    """Record what a remote folder or playlist contains now; what has changed since is due again.
 
     Returns:
         The entries that cannot be added.
@@ -221,14 +221,16 @@ def _list_folder(
     """
     found = folder_requests(folder, settings)
     known = sources.get_many([one.id for one in found.requests])
-    listed.again(
-        one.id
-        for one in found.requests
-        if one.version and one.id in known and known[one.id].etag not in (None, one.version)
-    )
-    entries = [ListedSource(**one.identity, labels=record.labels, priority=record.priority) for one in found.requests]
+    said = {"labels": record.labels, "priority": record.priority}
+    entries = [ListedSource(**one.identity | said, etag=one.version or None) for one in found.requests]
+    for one in entries:
+        if one.etag and (before := known.get(one.id)) and before.etag not in (None, one.etag):
+            if before.video is None:  # perhaps it was being uploaded; this version is tried once, too
+                sources.save(before.model_copy(update={"etag": one.etag}))
+            listed.again([one.id])
     for name in record.lists:
         listed.save_many(name, entries, folder=record.id)
+        listed.drop(name, set(listed.ids(name, record.id)) - {one.id for one in entries})
     now = datetime.now(UTC)
     changes = {**NO_FAILURE, "state": "listed", "last_fetched": now, "next_try_at": now + _LIST_AGAIN}
     sources.save(record.model_copy(update=changes))

@@ -355,7 +355,7 @@ def _videos(request: SourceRequest, given: str, options: _GatherOptions) -> Iter
         yield request
         return
     any_found = False
-    for one in found:
+    for one in islice(found, options.limit):
         any_found = True
         yield one
     if note := skipped.note(given):
@@ -415,6 +415,5 @@ def folder_requests(folder: SourceRequest, settings: Settings) -> Gathered:
     Raises:
         VidpipeError: It cannot be listed.
     """
-    limit = settings.download.max_entries
-    options = _GatherOptions("copy", frozenset(), Fetchers(settings), settings, limit=limit, may_be_empty=True)
+    options = _GatherOptions("copy", frozenset(), Fetchers(settings), settings, may_be_empty=True)
     return Gathered.of(_videos(folder, folder.given, options))

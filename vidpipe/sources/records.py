@@ -116,6 +116,7 @@ class ListedSource(StatedByUser):
 
     Attributes:
         edited: The list had another entry for this source before: fields that are no longer set are cleared.
+        etag: Its version, of a file in a remote folder.
     """
 
     id: str
@@ -124,6 +125,7 @@ class ListedSource(StatedByUser):
     kind: SourceKind = "http"
     edited: bool = False
     fragment_dropped: bool = False
+    etag: str | None = None
 
 
 class StoredVideo(BaseModel, frozen=True, extra="ignore"):
@@ -189,8 +191,8 @@ class ListedSourceStore(Protocol):
     def again(self, ids: Iterable[str]) -> None:
         """Make the sources due again, because their files have changed."""
 
-    def ids(self, name: str) -> Iterator[str]:
-        """Yield the ids of the sources that the list itself names."""
+    def ids(self, name: str, folder: str | None = None) -> Iterator[str]:
+        """Yield the ids of the sources that the list itself names, or of those found in a remote folder in it."""
 
     def report(self, name: str, **fields: Any) -> None:
         """Store facts about the list itself: problems of its lines, when it was read."""

@@ -56,14 +56,15 @@ def ftp_server(
         sent = 0
 
         def send(self, data: bytes) -> Any:
-            if self.cmd == "RETR" and running.cut_at and self.sent + len(data) > running.cut_at[0]:
-                running.cut_at.pop(0)
-                self.close()
-                return 0
-            if self.cmd == "RETR" and running.hang_at and self.sent + len(data) > running.hang_at[0]:
-                return 0 if self.sent and not time.sleep(0.01) else super().send(data[:1000])
-            self.sent += len(data)
-            return super().send(data)
+            end = next(iter(running.cut_at or running.hang_at), None) if self.cmd == "RETR" else None
+            if end is not None and self.sent >= end:
+                if running.cut_at:
+                    running.cut_at.pop(0)
+                    self.close()
+                return time.sleep(0.01) or 0
+            sent = super().send(data if end is None else data[: end - self.sent])  # of TLS, perhaps nothing at first
+            self.sent += sent
+            return sent
 
     class Control(control_base):  # type: ignore[misc]
         def pre_process_command(self, line: str, cmd: str, arg: str) -> None:

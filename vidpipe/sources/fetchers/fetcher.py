@@ -106,11 +106,11 @@ class Fetcher(Protocol):
         """Return whether a URL names a folder, playlist or channel, by its form alone."""
 
     def listing(self, url: SourceUrl, limit: int | None = None) -> Iterator[ListedFile]:
-        """Yield what a folder, playlist, channel or page contains: videos only, as far as their names tell.
+        """Yield what a folder, playlist, channel or page contains. Of a folder, the caller chooses the videos.
 
         Args:
             url: Its URL.
-            limit: Most entries.
+            limit: Most entries of a playlist, channel or page.
 
         Raises:
             VidpipeError: It cannot be listed.

@@ -11,7 +11,6 @@ import re
 import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -173,9 +172,9 @@ class S3Fetcher:
         return S3Address.parse(url).is_folder
 
     def listing(self, url: SourceUrl, limit: int | None = None) -> Iterator[ListedFile]:
-        """Yield the objects of a folder, whatever they contain."""
+        """Yield all objects of a folder, whatever they contain."""
         folder = S3Address.parse(url.reveal())
-        for key, version in islice(self._clients.keys(folder), limit):
+        for key, version in self._clients.keys(folder):
             yield ListedFile(f"{SCHEME}{folder.bucket}/{key}", version)
 
     def open(self, task: FetchTask) -> Attempts:

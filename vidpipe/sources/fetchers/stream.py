@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import count, islice
+from itertools import count
 from threading import Event
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -146,7 +146,8 @@ class FileServer(RemoteFile, BaseAdapter):
         try:
             return next(self._body, b"")
         except Exception as error:
-            raise ProtocolError(str(error), error) from error
+            told = isinstance(error, TimeoutError | VidpipeError)
+            raise error if told else ProtocolError(str(error), error) from error
 
     def _bytes(self, offset: int, file: Entry) -> Iterator[bytes]:
         yield from self.blocks(offset, file)
@@ -217,8 +218,8 @@ class StreamFetcher:
         return url.endswith("/")
 
     def listing(self, url: SourceUrl, limit: int | None = None) -> Iterator[ListedFile]:
-        """Yield the files of a folder and the folders below, whatever they contain."""
-        return islice(self._server(url, self._settings).files_below(), limit)
+        """Yield all files of a folder and the folders below, whatever they contain."""
+        return self._server(url, self._settings).files_below()
 
     def open(self, task: FetchTask) -> Attempts:
         """Return the attempts to read a file."""
