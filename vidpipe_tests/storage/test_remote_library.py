@@ -122,7 +122,7 @@ def test_the_exported_library_is_the_same_and_everything_works_with_an_empty_cac
     assert not [path for path in (remote.home / "data").rglob("*") if sha256 in path.name]
     assert changed.json("store", "verify", "--hash") == {"problems": []}
     assert changed.json("store", "status")["stores"][store]["videos"] == 1
-    assert changed("forget", sha256, "--undo").exit_code == 0
+    assert changed("forget", "--undo", sha256).exit_code == 0
     assert list(differences(exported(changed), before)) == []
     assert changed.json("store", "verify", "--hash") == {"problems": []}
     evict(remote.home)

@@ -247,9 +247,9 @@ def _save_files(work: _Backup, *, media: bool, derived: bool) -> None:
                 outcome = save(path, file.place, file.size_bytes, link=not file.referenced)
             work.media.add(outcome, file.path, file.size_bytes)
         for version in places.get(file.video).packs if derived else ():
-            path = settings.relative(settings.derived_directory / file.video / version)
+            folder = settings.relative(settings.derived_directory / file.video / version)
             try:  # held until the next video
-                packs.append(files.pack(file.video, PackReference(version=version, path=path, frames=0, bytes=0)))
+                packs.append(files.pack(file.video, PackReference(version=version, path=folder, frames=0, bytes=0)))
             except VidpipeError:
                 work.derived.add("missing", f"{file.video}/{version}", 0)
         for source, name in file_transfer.pack_files(settings.derived_directory, file.video) if derived else ():
