@@ -49,11 +49,9 @@ class _Places:
 
     find = get
 
-    def set_media(self, sha256: str, store: str, *, was: str | None = None) -> bool:
+    def note(self, sha256: str, part: str, store: str, was: str | None = None) -> bool:
+        self.packs[part.removeprefix("packs.")] = store
         return True
-
-    def set_pack(self, sha256: str, version: str, store: str) -> None:
-        self.packs[version] = store
 
 
 def run_scenes(item: Item, settings: Settings, files: MediaFiles) -> tuple[float, str]:

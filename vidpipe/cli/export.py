@@ -52,8 +52,8 @@ def export(
     with open_library(context) as opened:
         selected = filters or search is not None
         ids = search_engine(opened).ids(search or "", filters) if selected else None
-        kind, named = file_format.value if file_format else None, (*filters, *([search] if search else []))
-        result = export_to(opened, destination, kind, ids=ids, scenes=scenes, filters=named)
+        kind = file_format.value if file_format else None
+        result = export_to(opened, destination, kind, ids=ids, scenes=scenes)
     if as_json:
         print_json(result)
 
@@ -65,7 +65,6 @@ def export_to(
     *,
     ids: Sequence[str] | None = None,
     scenes: bool = False,
-    filters: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Export, and report on stderr what was written. file_format: None to derive it from the destination's suffix."""
     chosen: Any = file_format or ("jsonl" if destination == "-" else exports.format_of(destination))

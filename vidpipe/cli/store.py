@@ -79,6 +79,9 @@ def store(
         "stores", {action: {"files and packs": report.count, "bytes": report.size_bytes}}
     ).items():
         say(out(), words(f"{name}: {', '.join(f'{number:,} {what}' for what, number in row.items())}"))
+    if action == "status":
+        cache = "cache: {bytes:,} of {limit_bytes:,} bytes".format(**result["cache"])
+        say(out(), words(f"{cache}; {result['elsewhere']:,} videos are not in [Storage] Media"))
     for text in report.notes:
         say(out(), words(text, "yellow"))
     return 1 if report.notes else 0

@@ -29,14 +29,6 @@ class VideoPlaces:
         row = self._retry(lambda: self._videos.find_one({"_id": sha256}, {PLACE: 1, "ingest.modified_ns": 1}))
         return MediaPlace.model_validate({**row.get(PLACE, {}), **row["ingest"]}) if row else None
 
-    def set_media(self, sha256: str, store: str, *, was: str | None = None) -> bool:
-        """Note which store holds a video's file; with `was`, only if it is in that store now. Returns whether."""
-        return self.note(sha256, "media", store, was)
-
-    def set_pack(self, sha256: str, version: str, store: str) -> None:
-        """Note which store holds a frame pack."""
-        self.note(sha256, f"packs.{version}", store)
-
     def note(self, sha256: str, part: str, store: str, was: str | None = None, left: Sequence[Document] = ()) -> bool:
         """Note which store holds a part of a video, and which copies of it are still to be deleted.
 

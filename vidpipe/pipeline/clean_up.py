@@ -107,6 +107,8 @@ def _forget_out_of_time(dagster: dg.DagsterInstance, library: Library, report: P
         for one in forget_videos(library, ids, dagster, by=JOB_NAME, reason=reason, dry_run=dry_run):
             if one.state == "forgotten":
                 report.add(one.freed_bytes, None)
+            elif one.error:
+                report.error = one.error
 
 
 class CleanUpConfig(dg.Config):

@@ -34,7 +34,6 @@ from vidpipe.runner.request import RunReport
 from vidpipe.settings import Settings, load
 from vidpipe.settings.load import secret_values
 from vidpipe.sources.inputs import Gathered
-from vidpipe.sources.media_store import MediaStore
 from vidpipe.sources.records import IngestObserver, IngestOutcome
 from vidpipe.stages.contract import StageResult
 from vidpipe.stages.graph import StageGraph
@@ -125,20 +124,13 @@ class LibraryMongoDB(MongoDBResource, HomeResource):
 
 
 class MediaStoreResource(HomeResource):
-    """The folder of stored videos."""
+    """The folder of stored videos. `files.video` of an open library (`LibraryResource.opened`) gives a video's file."""
 
     directory: str = Field(default="", description="replaces DownloadDirectory of [Paths]")
 
     def apply(self, settings: Settings) -> Settings:
         """Return `settings` with this media store."""
         return _replaced(settings, "paths", {"download_directory": self.directory})
-
-    def find(self, sha256: str) -> Path | None:
-        """Return the stored file of a video; None if it is not on this disk.
-
-        `files.video` of the open library (`LibraryResource.opened`) downloads it from its store and keeps it meanwhile.
-        """
-        return MediaStore(self.apply(_settings_of(self.home))).find(sha256)
 
 
 class DescribingModelResource(HomeResource):

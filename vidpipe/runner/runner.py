@@ -305,7 +305,7 @@ class _Run:
         if state.dropped and stage.name == RAW_VIDEO and self._selection.needs_original(state):
             size_bytes, retry = state.item(stage)["ingest.size_bytes"], self.library.retry
             if self._request.refetch or retry(lambda: reserve_refetch(self.library, size_bytes)):
-                state.refetched = self.library.places.set_media(state.sha256, LOCAL, was=DROPPED)
+                state.refetched = self.library.places.note(state.sha256, "media", LOCAL, DROPPED)
                 state.dropped = not state.refetched
         return state.refetched and stage.name == RAW_VIDEO
 
@@ -374,7 +374,7 @@ class _Run:
                 self._committer.put(CommitEntry(work.state.sha256))
             return
         if outcome.error and work.stage.name == RAW_VIDEO and work.state.refetched:
-            self.library.places.set_media(work.state.sha256, DROPPED, was=LOCAL)
+            self.library.places.note(work.state.sha256, "media", DROPPED, LOCAL)
         self._commit(work.state, work.stage, with_names(outcome, work), seconds)
         self._advance(work.state)
 

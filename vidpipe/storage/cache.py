@@ -38,12 +38,13 @@ class MediaCache:
 
     Attributes:
         path: Returns the place of an object's file, or of a pack's folder.
+        limit_bytes: CacheMB of [Storage].
     """
 
     def __init__(self, settings: Settings) -> None:
         self.path = LocalStore(settings).path
         self._folder = settings.data_directory / "cache"
-        self._limit_bytes = settings.storage.cache_mb * 1_000_000
+        self.limit_bytes = settings.storage.cache_mb * 1_000_000
 
     def entry(self, key: str) -> Path:
         """Return the path of an object's entry, which exists if its file is, or is going to be, cached."""
@@ -80,7 +81,7 @@ class MediaCache:
             StoreError: It is larger than the cache, or `download` raised it.
             FetchCancelled: `cancelled` was set.
         """
-        if size_bytes > self._limit_bytes:
+        if size_bytes > self.limit_bytes:
             message = f"{key} needs {size_bytes / 1e6:,.0f} MB, more than the local cache may hold ([Storage] CacheMB)."
             raise StoreError(message, "Increase CacheMB in config.ini.", kind="permanent")
         while (held := self.hold(key)) is None:
@@ -93,6 +94,11 @@ class MediaCache:
             if not reserved and cancelled.wait(_POLL_S):
                 raise FetchCancelled
         return held
+
+    def used_bytes(self) -> int:
+        """Return what the cached files take, and those that are being downloaded."""
+        with FileLock(self._folder / _LOCK):
+            return sum(int(entry.read_text() or 0) for entry in self._folder.iterdir() if entry.name != _LOCK)
 
     def adopt(self, key: str, size_bytes: int) -> None:
         """Make a file, which its store has by now, a part of the cache; delete it if there is no room."""
@@ -122,9 +128,9 @@ class MediaCache:
         entries = sorted((entry.stat().st_mtime_ns, int(entry.read_text() or 0), entry) for entry in others)
         used = size_bytes + sum(size for _, size, _ in entries)
         for _, size, entry in entries:
-            if used > self._limit_bytes and self._evict(entry):
+            if used > self.limit_bytes and self._evict(entry):
                 used -= size
-        return used <= self._limit_bytes
+        return used <= self.limit_bytes
 
     def _evict(self, entry: Path) -> bool:
         with suppress(FileNotFoundError), entry.open("rb") as opened:

@@ -113,10 +113,11 @@ class BucketStore(CloudStore):
     access = "GOOGLE_APPLICATION_CREDENTIALS (gs://) or AZURE_STORAGE_CONNECTION_STRING (az://)"
 
     def _connect(self, settings: Settings) -> None:
-        import_module("gcsfs" if self.url.startswith("gs:") else "adlfs")  # to name it if it is missing
+        # the class that fsspec has for "gs" speaks gRPC with some buckets, which emulators and proxies do not
+        module, name = ("gcsfs.core", "GCSFileSystem") if self.url[:3] == "gs:" else ("adlfs", "AzureBlobFileSystem")
         options = {"use_listings_cache": False, "skip_instance_cache": True}
         try:
-            self._files = import_module("fsspec").filesystem(self.url.partition("://")[0], **options)
+            self._files = getattr(import_module(module), name)(**options)
         except ValueError:  # quotes the connection string
             raise StoreError(f"{self.url}: access is denied.", f"Check {self.access}.", kind="permanent") from None
 

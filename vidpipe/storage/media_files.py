@@ -129,7 +129,7 @@ class MediaFiles:
             self._stores.of(url).put(key, path, sha256, Progress(cancelled=cancelled))
             self.cache.adopt(key, size_bytes)
         if self._places and place and place.media != url:
-            self._places.set_media(sha256, url, was=place.media)
+            self._places.note(sha256, "media", url, place.media)
         return url
 
     def keep_pack(self, sha256: str, reference: PackReference, cancelled: Event = _NEVER) -> None:
@@ -150,7 +150,7 @@ class MediaFiles:
             digest = self._stores.of(LOCAL).get(key, archive, progress)
             self._stores.of(url).put(key, archive, digest, progress)
             size_bytes = _PACK_SHARE * archive.stat().st_size
-        self._places.set_pack(sha256, reference.version, url)
+        self._places.note(sha256, f"packs.{reference.version}", url)
         self.cache.adopt(key, size_bytes)
 
     def delete_pack(self, sha256: str, version: str) -> bool:
@@ -165,7 +165,7 @@ class MediaFiles:
         if not self.cache.discard(key):
             return False
         self._stores.of(url).delete(key)
-        self._places.set_pack(sha256, version, LOCAL)
+        self._places.note(sha256, f"packs.{version}", LOCAL)
         return True
 
     def _place(self, sha256: str) -> MediaPlace:

@@ -31,17 +31,15 @@ class MediaPlaces(Protocol):
     def find(self, sha256: str) -> MediaPlace | None:
         """Return where a video is stored; None if it is unknown."""
 
-    def set_media(self, sha256: str, store: str, *, was: str | None = None) -> bool:
-        """Note which store holds a video's file.
+    def note(self, sha256: str, part: str, store: str, was: str | None = None) -> bool:
+        """Note which store holds a part of a video.
 
         Args:
             sha256: The video.
+            part: "media", or "packs.VERSION".
             store: URL of the store, or "dropped".
             was: Only if it is in this store now.
 
         Returns:
             Whether it was noted.
         """
-
-    def set_pack(self, sha256: str, version: str, store: str) -> None:
-        """Note which store holds a frame pack."""

@@ -13,7 +13,7 @@ import pytest
 from vidpipe.dagster_mongo import MongoDBResource
 from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
-from vidpipe.pipeline.resources import DescribingModelResource, LibraryMongoDB, MediaStoreResource
+from vidpipe.pipeline.resources import DescribingModelResource, LibraryMongoDB
 from vidpipe.settings import Settings, load
 from vidpipe_tests.pipeline.test_gpu import GRAPH as GPU_GRAPH
 from vidpipe_tests.runner.small_graph import GRAPH, calls
@@ -34,7 +34,6 @@ def test_resources_give_what_the_settings_of_the_home_say(settings: Settings, li
         assert "videos_meta" in database.list_collection_names()
     with DescribingModelResource(home=str(settings.home), backend="statistics").get_model() as model:
         assert model.measured
-    assert MediaStoreResource(home=str(settings.home)).find("ab" * 32) is None
 
 
 def test_a_database_given_to_the_definitions_is_the_one_that_runs_use(

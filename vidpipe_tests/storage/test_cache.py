@@ -46,12 +46,12 @@ class EverythingElsewhere:
 
     find = get
 
-    def set_media(self, sha256: str, store: str, *, was: str | None = None) -> bool:
-        self.media = store
+    def note(self, sha256: str, part: str, store: str, was: str | None = None) -> bool:
+        if part == "media":
+            self.media = store
+        else:
+            self.stored[part.removeprefix("packs.")] = store
         return True
-
-    def set_pack(self, sha256: str, version: str, store: str) -> None:
-        self.stored[version] = store
 
 
 def settings_of(home: Path) -> Settings:

@@ -61,11 +61,27 @@ def local(clips: Path, mongod_uri: str, tmp_path_factory: pytest.TempPathFactory
         yield command
 
 
-@pytest.fixture
-def remote(clips: Path, mongod_uri: str, tmp_path: Path) -> Iterator[Command]:
-    """The same library in GridFS."""
+#: The store of a library, and the fixture of its server.
+STORES = {
+    "gridfs": None,
+    "s3://films/a/library": "s3_storage",
+    "gs://films/library": "gcs_storage",
+    "az://films/library": "azure_storage",
+    "dropbox://library": "dropbox_storage",
+}
+
+
+@pytest.fixture(
+    params=[pytest.param(url, marks=[pytest.mark.soak] if server else []) for url, server in STORES.items()]
+)
+def remote(
+    clips: Path, mongod_uri: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Command]:
+    """The same library in another store."""
+    if server := STORES[request.param]:
+        request.getfixturevalue(server).use(monkeypatch)
     with command_on(tmp_path / "remote", mongod_uri) as command:
-        vidpipe = command.under(STORAGE_MEDIA="gridfs")
+        vidpipe = command.under(STORAGE_MEDIA=request.param)
         result = vidpipe("add", clips, "--run")
         assert result.exit_code == 0, result.output
         yield vidpipe
@@ -77,16 +93,43 @@ def test_the_exported_library_is_the_same_and_everything_works_with_an_empty_cac
     assert list(differences(exported(remote), exported(local))) == []
     evict(remote.home)
     assert [stage for stage, one in remote.json("run")["stages"].items() if one["computed"]] == []
+    store = remote.env["VIDPIPE_STORAGE_MEDIA"]
+    status = remote.json("store", "status")
+    assert (status["stores"][store]["videos"], status["stores"][store]["packs"]) == (2, 2)
 
-    changed = remote.under(SCENEDETECTION_DETECTOR="content", QWENVL_BACKEND="measured")
+    changed = remote.under(SCENEDETECTION_DETECTOR="content", SCENEDETECTION_FRAMESPERSCENE="3")
     report = changed.json("run")
     assert report["failures"] == []
     assert report["stages"]["scenes"]["computed"] == 2
     assert len(list((remote.home / "data" / "media").glob("??/*"))) == 2
 
     evict(remote.home)
-    (sha256, *_) = [one["video"]["sha256"] for one in exported(changed)]
+    (sha256, _) = [one["video"]["sha256"] for one in exported(changed)]
     assert changed("check", sha256).exit_code == 0
     evict(remote.home)
-    saved = changed.json("backup", remote.home / "backups", "--media")
+    saved = changed.json("backup", remote.home / "backups", "--media", "--derived")
     assert (saved["media"]["missing"], saved["media"]["copied"] + saved["media"]["linked"]) == (0, 2)
+    assert len(list((remote.home / "backups").glob("*/derived/*/*/manifest.json"))) == 4
+
+    evict(remote.home)
+    kinds = changed.under(RETENTION_DERIVEDDAYS="0").json("prune")["kinds"]
+    (pruned,) = [one for one in kinds if one["kind"] == "derived"]
+    assert (pruned["count"], pruned["error"]) == (2, "")
+    assert changed.json("store", "verify", "--hash") == {"problems": []}
+
+    before = exported(changed)
+    changed("forget", sha256, "--yes")
+    assert not [path for path in (remote.home / "data").rglob("*") if sha256 in path.name]
+    assert changed.json("store", "verify", "--hash") == {"problems": []}
+    assert changed.json("store", "status")["stores"][store]["videos"] == 1
+    assert changed("forget", "--undo", sha256).exit_code == 0
+    assert list(differences(exported(changed), before)) == []
+    assert changed.json("store", "verify", "--hash") == {"problems": []}
+    evict(remote.home)
+    assert changed("check", sha256).exit_code == 0
+
+    moved = changed.json("store", "move", "local")
+    assert (moved["count"], moved["notes"]) == (4, [])
+    assert changed.json("store", "move")["count"] == 4
+    assert changed.json("store", "verify", "--hash") == {"problems": []}
+    assert list(differences(exported(changed), before)) == []

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from pymongo.collection import Collection
 
 from vidpipe import __version__
-from vidpipe.errors import UnavailableError
+from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import collection_swap
 from vidpipe.library.connection import Connection
 from vidpipe.library.gridfs_store import all_stores
@@ -21,6 +21,8 @@ from vidpipe.library.media_places import VideoPlaces
 from vidpipe.library.retry import retry_operation
 from vidpipe.library.schema import COLLECTIONS, Document
 from vidpipe.library.schema_setup import PATIENCE_S, holding, pending
+from vidpipe.media.facts import PackReference
+from vidpipe.media.frame_pack import FramePack
 from vidpipe.operations.backups import collection_dump, file_transfer, manifest
 from vidpipe.operations.backups.collection_dump import CollectionFile
 from vidpipe.operations.backups.file_transfer import COPYING, DERIVED, MEDIA, MEDIA_LIST, TransferCount
@@ -238,12 +240,18 @@ def _save_files(work: _Backup, *, media: bool, derived: bool) -> None:
 
     for number, file in enumerate(file_transfer.media_list(part), start=1):
         work.monitor.check()
+        outcome, packs = "missing", list[FramePack]()
         if media:
-            outcome = "missing"
             with suppress(StoreError), files.video(file.video, file.path, work.monitor.cancelled) as path:
                 # The owner of a referenced file may modify it in place, so it is not linked.
                 outcome = save(path, file.place, file.size_bytes, link=not file.referenced)
             work.media.add(outcome, file.path, file.size_bytes)
+        for version in places.get(file.video).packs if derived else ():
+            folder = settings.relative(settings.derived_directory / file.video / version)
+            try:  # held until the next video
+                packs.append(files.pack(file.video, PackReference(version=version, path=folder, frames=0, bytes=0)))
+            except VidpipeError:
+                work.derived.add("missing", f"{file.video}/{version}", 0)
         for source, name in file_transfer.pack_files(settings.derived_directory, file.video) if derived else ():
             place = f"{DERIVED}/{name}"
             outcome = save(source, place, None, link=True)

@@ -40,8 +40,8 @@ class StoredPart(NamedTuple):
 
     Attributes:
         name: "media", or "packs.VERSION", as in `VideoPlaces.note`; empty for an object of no video.
-        size_bytes: Size of the file; of a pack that of its frames, while the object is larger.
-        path: Of the file or the pack's folder on this disk, relative to the home.
+        size_bytes: Size of the file; of a pack that of its frames, while the object is larger; 0 for an old pack.
+        path: Of the file on this disk, relative to the home.
         urls: Sources of the video.
         left: Whether a move has left copies of the video's parts that are still to be deleted.
     """
@@ -63,9 +63,10 @@ def parts_of(row: Document) -> Iterator[StoredPart]:
     if not facts.get("referenced"):
         key = media_key(row["_id"], Path(path).suffix)
         yield StoredPart(row["_id"], MEDIA, key, place.media, facts["size_bytes"], path, tuple(facts["urls"]), more)
-    if pack:
-        key, store = pack_key(row["_id"], pack["version"]), place.packs.get(pack["version"], LOCAL)
-        yield StoredPart(row["_id"], f"packs.{pack['version']}", key, store, pack["bytes"], pack["path"], (), more)
+    sizes = {**dict.fromkeys(place.packs, 0), **({pack["version"]: pack["bytes"]} if pack else {})}
+    for version, size_bytes in sizes.items():
+        key, store = pack_key(row["_id"], version), place.packs.get(version, LOCAL)
+        yield StoredPart(row["_id"], f"packs.{version}", key, store, size_bytes, left=more)
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,9 @@ class MediaMover:
                         if not rows:
                             raise StoreError("a run uses this video; repeat the command later.")
                         self.finish(rows[0])
-                        work(part)
+                        for now in parts_of(rows[0]):  # another process may have moved it since it was listed
+                            if now.name == part.name:
+                                work(now)
                     report.add(part.size_bytes, None)
                 except VidpipeError as error:
                     report.notes.append(f"{part.sha256[:12]}: {error}")
@@ -155,14 +158,15 @@ class MediaMover:
     def verify(self, *, hashes: bool = False) -> Iterator[tuple[str, StoredPart]]:
         """Yield each object that is missing, wrong (by its size, with `hashes` by its bytes) or an orphan."""
         held, storage = defaultdict[str, dict[str, StoredPart]](dict), self.library.settings.storage
-        for part in self.parts():
+        parts = {part.key: part for part in self.parts()}
+        for part in parts.values():
             held[part.store][part.key] = part
         for url in {LOCAL, storage.media, storage.cold_media or LOCAL, *held} - {DROPPED}:
             for found in self.library.stores.of(url).objects():
                 known = held[url].pop(found.key, None)
-                # in the local folders are cached copies, too, and old frame packs, which `vidpipe prune` deletes
-                cached = url == LOCAL and (found.key[:5] != MEDIA or self.library.files.cache.entry(found.key).exists())
-                if known is None and not cached:
+                # `vidpipe prune` deletes old frame packs; in the local folders are cached copies, too
+                old, cache = found.key[:5] != MEDIA and found.key not in parts, self.library.files.cache
+                if known is None and not old and not (url == LOCAL and cache.entry(found.key).exists()):
                     yield "orphan", StoredPart("", "", found.key, url, found.size_bytes)
                 same = known is None or known.name != MEDIA or found.size_bytes == known.size_bytes
                 if known and (not same or (hashes and known.name == MEDIA and self._read(url, found) != known.sha256)):
@@ -196,12 +200,21 @@ class MediaMover:
         return part.store == DROPPED or self.library.stores.of(part.store).stat(part.key) is not None
 
     def usage(self) -> dict[str, Any]:
-        """Return how many videos, bytes and frame packs each store holds; "dropped" has the deleted files."""
+        """Return what `vidpipe store status` shows: per store, its videos, bytes and frame packs; and the cache.
+
+        "dropped" has the deleted files; "elsewhere" is the number of videos in other stores than that of new ones.
+        """
         stores, dropped = defaultdict[str, Counter[str]](Counter), list[str]()
         for part in self.parts():
             stores[part.store].update({"videos": 1, "bytes": part.size_bytes} if part.name == MEDIA else {"packs": 1})
             dropped += [part.sha256] * (part.store == DROPPED)
-        return {"stores": stores, "dropped_without_source": len(dropped) - len(self.with_source(dropped))}
+        cache, here = self.library.files.cache, (DROPPED, self.library.settings.storage.media)
+        return {
+            "stores": stores,
+            "elsewhere": sum(held["videos"] for url, held in stores.items() if url not in here),
+            "cache": {"bytes": cache.used_bytes(), "limit_bytes": cache.limit_bytes},
+            "dropped_without_source": len(dropped) - len(self.with_source(dropped)),
+        }
 
     def with_source(self, ids: Iterable[str]) -> set[str]:
         """Return those of the videos that have a source which may give their bytes again, as far as is known."""
@@ -224,10 +237,16 @@ class MediaMover:
     def _file(self, part: StoredPart, source: str) -> Iterator[tuple[Path, str]]:
         """Give a file with a part's bytes on this disk, and their hash, which `put` verifies."""
         path = self.library.settings.resolve(part.path)
-        if part.name == MEDIA and path.is_file() and path.stat().st_size == part.size_bytes:
+        same = part.name == MEDIA and path.is_file() and path.stat().st_size == part.size_bytes
+        if same and (source == LOCAL or hash_file(path, self.progress.cancelled)[0] == part.sha256):
             yield path, part.sha256
             return
         file = MediaStore(self.library.settings).incoming / f"{part.key.replace('/', '-')}.part"
+        if part.name != MEDIA:
+            file.unlink(missing_ok=True)  # it may be of another pack with the same version
         digest = self.library.stores.of(source).get(part.key, file, self.progress)
-        yield file, part.sha256 if part.name == MEDIA else digest
+        if part.name == MEDIA and digest != part.sha256:
+            file.unlink()
+            raise StoreError(f"{part.key} in {source} has other bytes than were stored.", "Run `vidpipe store repair`.")
+        yield file, digest
         file.unlink(missing_ok=True)

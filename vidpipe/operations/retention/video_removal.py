@@ -38,6 +38,7 @@ from vidpipe.operations.retention.traces import Traces, overwrite_logs, overwrit
 from vidpipe.operations.retention.undo_copies import FORGETTING, RELATED, documents_of, seal, stored_objects
 from vidpipe.settings import Settings
 from vidpipe.sources.media_store import MediaStore
+from vidpipe.storage.object_store import StoreError
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class ForgottenVideo:
     """What happened to a video, or would happen in a dry run.
 
     Attributes:
-        state: busy: a run is using the video, and nothing was removed.
+        state: busy: a run is using the video, and nothing was removed. failed: a store could not be reached; repeating
+            the removal completes it.
         sources: Number of its URLs and files, which nothing adds again.
         freed_bytes: Size of the deleted files.
         kept: Path of a referenced file outside the media store.
@@ -53,17 +55,19 @@ class ForgottenVideo:
         removed: Collection, store or kind of file -> number of documents, objects or files.
         elsewhere: "exports" that contained videos of this removal; "exports to check", from which they have to be
             removed by hand; "backups" that contain the video, which are kept.
+        error: Why it failed.
     """
 
     video: str
     name: str
-    state: Literal["forgotten", "busy"]
+    state: Literal["forgotten", "busy", "failed"]
     sources: int = 0
     freed_bytes: int = 0
     kept: str | None = None
     undo: str = ""
     removed: Mapping[str, int] = field(default_factory=dict)
     elsewhere: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    error: str = ""
 
     def as_record(self) -> dict[str, Any]:
         """Return what the audit record says: hashes and figures, no names."""
@@ -89,7 +93,7 @@ def forget(
         **facts: Who removes them and why, for the tombstone.
 
     Raises:
-        StoreError: A store cannot be reached.
+        StoreError: A store can be reached no longer.
     """
     videos, records = library.collections["videos"], library.collections["sources"]
     with library.leases() as leases:
@@ -100,10 +104,15 @@ def forget(
         if not dry_run:
             rows = [row for chunk in chunked(free) for row in leases.take(chunk, {"_id": 1})]
         held = {row["_id"]: documents_of(library, row["_id"]) for row in rows}
+        removed: dict[str, ForgottenVideo] = {}
+        for sha256 in list(held):
+            try:
+                _begin(library, sha256, dry_run=dry_run)
+            except StoreError as error:  # the others are removed
+                name = _name(*held.pop(sha256)["videos"])
+                removed[sha256] = ForgottenVideo(sha256, name, "failed", error=str(error))
         own = list(records.find({"_id": {"$in": list(sources)}}))
         traces = Traces(held, texts_of([*own, *(found for one in held.values() for found in one.values())]))
-        for sha256 in held if not dry_run else ():
-            _begin(library, sha256)
         counts = {
             "Dagster runs": clean_history(traces, dry_run),
             "log files": overwrite_logs(library.settings, traces, dry_run),
@@ -111,7 +120,7 @@ def forget(
         if not dry_run:
             overwrite_notes(library, traces)
         elsewhere = remove_from_exports(library, traces, dry_run)
-        removed, backups = {}, _backups(library.settings, held)
+        backups = _backups(library.settings, held)
         for sha256 in held:
             one = _forget(library, sha256, remove_partition, facts, dry_run=dry_run)
             about = {**elsewhere, "backups": backups.get(sha256, [])}
@@ -126,8 +135,13 @@ def _name(document: Mapping[str, Any] | None) -> str:
     return str(names[0])
 
 
-def _begin(library: Library, sha256: str) -> None:
-    """Write the copy for undoing it, then stop lists from fetching the video again."""
+def _begin(library: Library, sha256: str, *, dry_run: bool) -> None:
+    """Write the copy for undoing it, then stop lists from fetching the video again. Raises StoreError."""
+    stored = list(stored_objects(library, sha256))
+    if dry_run:
+        return
+    for _, found in stored:
+        library.files.cache.discard(found.key)  # the copy for undoing it needs only the stored one
     new = uuid.uuid4().hex[:16] if library.settings.privacy.grace_days else ""
     copy = (library.videos.get(sha256) or {}).get(FORGETTING, new)
     library.collections["videos"].update_one({"_id": sha256}, {"$set": {FORGETTING: copy}})
@@ -194,6 +208,7 @@ def _delete_files(
     store, proxy = MediaStore(settings), proxy_path(settings, sha256)
     files = [*store.files(sha256), proxy, proxy.with_name(f"{PARTIAL}{proxy.name}")]
     files += [store.incoming / f"{source}.{suffix}" for source in sources for suffix in ("part", "json")]
+    files += (settings.data_directory / "cache").glob(f"*{sha256}*")
     files += [path for path in settings.uploads_directory.glob("*/*") if path.name in facts.get("names", ())]
     freed = 0
     for path in filter(Path.is_file, files):

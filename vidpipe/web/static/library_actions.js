@@ -52,7 +52,7 @@ const actions = {
       const { videos: found } = await api("POST", "/forget", { ...body(), dry_run: true });
       const megabytes = found.reduce((sum, one) => sum + one.freed_bytes, 0) / 1e6;
       button.disabled = !found.length;
-      return [`${videos(found.length)}, ${megabytes.toFixed(1)} MB`, ...found.map(({ name, state }) => (state === "busy" ? `${name} (in use, stays)` : name))].join("\n");
+      return [`${videos(found.length)}, ${megabytes.toFixed(1)} MB`, ...found.map(({ name, state, error }) => (state === "forgotten" ? name : `${name} (${error || "in use"}, stays)`))].join("\n");
     });
     if (!form) return;
     follow(await api("POST", "/forget", { ...body(), dry_run: false }), changed);

@@ -87,8 +87,8 @@ const actions = {
   },
   async forget() {
     const found = await send("/forget", { dry_run: true });
-    const [{ state, freed_bytes: freed, kept }] = found.videos;
-    find("#forget .body").textContent = state === "busy" ? "A run is using it. Try again later."
+    const [{ state, freed_bytes: freed, kept, error }] = found.videos;
+    find("#forget .body").textContent = error || state === "busy" ? error || "A run is using it. Try again later."
       : `With everything computed from it, ${((freed ?? 0) / 1e6).toFixed(1)} MB are freed.${kept ? ` ${kept} is kept.` : ""}`;
     if (await confirmed(find("#forget form"))) {
       follow(await send("/forget"), (end) => end === "succeeded" && location.assign("/"));

@@ -18,8 +18,11 @@ from vidpipe.operations.proxies import proxy_path
 from vidpipe.operations.retention.video_removal import ForgottenVideo, forget
 from vidpipe.settings import Settings
 from vidpipe.sources.records import ListedSource
+from vidpipe.storage.object_store import ObjectStore, StoreError
+from vidpipe.storage.stores import Stores
 from vidpipe_tests.library.sample_library import GRAPH, fill, sha256_of, url_of
 from vidpipe_tests.operations.retention.conftest import write
+from vidpipe_tests.operations.retention.folder_store import folder_stores
 
 NAME, OTHER = "harbour.mp4", "race.mkv"
 SHA256 = sha256_of(NAME)
@@ -167,3 +170,20 @@ def test_a_file_that_is_only_referenced_stays(library: Library, tmp_path: Path) 
     )
     assert forgotten(library).kept == str(path)
     assert path.exists()
+
+
+def test_a_store_that_cannot_be_reached_stops_the_removal_of_its_videos_only(library: Library) -> None:
+    library.places.note(SHA256, "media", "s3://films", "local")
+    library.stores = Stores(library.settings, {"s3://films": unreachable})
+    done = {one.video: one for one in forget(library, [SHA256, sha256_of(OTHER)], lambda _: None)}
+    assert (done[SHA256].state, done[sha256_of(OTHER)].state) == ("failed", "forgotten")
+    assert "no route" in done[SHA256].error
+    assert stored(library, SHA256)["videos"] == 1
+    library.stores = folder_stores(library.settings)
+    library.places.note(SHA256, "media", "local")
+    assert forgotten(library).state == "forgotten"
+    assert stored(library, SHA256) == {}
+
+
+def unreachable() -> ObjectStore:
+    raise StoreError("There is no route to the host.")

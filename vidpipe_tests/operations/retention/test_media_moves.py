@@ -23,7 +23,7 @@ from vidpipe.stages.contract import IngestFacts
 from vidpipe.storage.object_store import DROPPED, LOCAL, media_key, pack_key
 from vidpipe.storage.stores import Stores
 from vidpipe_tests.default_graph import GRAPH
-from vidpipe_tests.operations.retention.folder_store import OTHER, FolderStore, folder_stores
+from vidpipe_tests.operations.retention.folder_store import COLD, OTHER, FolderStore, folder_stores
 
 VERSION = "0123456789abcdef"
 
@@ -161,16 +161,29 @@ with Library.open(settings, GRAPH) as library:
 """
 
 
+#: Name of the process in its connections.
+KILLED = "killed"
+
+
+def _wait_for_the_end_of(name: str, library: Library) -> None:
+    """Wait until the server has done all that a killed process asked for: a note of a move may come after its end."""
+    of_it = [{"$currentOp": {"idleConnections": True}}, {"$match": {"appName": name}}]
+    while list(library.connection.client.admin.aggregate(of_it)):
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.soak)])
 def test_killed_at_any_moment_nothing_is_lost_and_a_repetition_completes_it(
     library: Library, mover: MediaMover, kills: int
 ) -> None:
     settings = library.settings
     hashes = [add(library, f"{number}.mp4", pack=True) for number in range(6)]
+    uri = settings.mongodb.uri.get_secret_value()
+    uri += f"{'&' if '?' in uri else '/?'}appName={KILLED}"
     for _ in range(kills):
         process = subprocess.Popen(
             [sys.executable, "-c", _MOVING, str(settings.home), settings.mongodb.database_name],
-            env={**os.environ, "URI": settings.mongodb.uri.get_secret_value()},
+            env={**os.environ, "URI": uri},
             cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert process.stdout is not None
@@ -179,10 +192,12 @@ def test_killed_at_any_moment_nothing_is_lost_and_a_repetition_completes_it(
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
+        _wait_for_the_end_of(KILLED, library)
         assert [found for found in problems(mover, hashes=True) if found[0] != "orphan"] == [], "a copy is lost"
     assert move(mover, OTHER).notes == []
     for path in local(library):  # a copy that was about to be moved back
         os.utime(path, (1, 1))
+        os.utime(path.parent, (1, 1))
     mover.delete_orphans(PruneReport("repair"), [part for _, part in mover.verify()])
     assert problems(mover, hashes=True) == []
     # what a killed transfer has left is resumed, or deleted by `vidpipe prune`
@@ -190,6 +205,43 @@ def test_killed_at_any_moment_nothing_is_lost_and_a_repetition_completes_it(
     stored = {found.key for found in mover.library.stores.of(OTHER).objects()}
     assert stored == {key for one in hashes for key in (media_key(one, ".mp4"), pack_key(one, VERSION))}
     assert not library.collections["videos"].count_documents({"storage.left.0": {"$exists": True}})
+
+
+def test_what_was_moved_since_it_was_listed_is_moved_from_where_it_is(library: Library, mover: MediaMover) -> None:
+    sha256 = add(library, "a.mp4", pack=True)
+    listed = list(mover.parts())
+    move(mover, OTHER)
+    report = PruneReport("move")
+    mover.move(report, COLD, listed)
+    assert report.notes == []
+    place = library.places.get(sha256)
+    assert (place.media, dict(place.packs)) == (COLD, {VERSION: COLD})
+    assert problems(mover, hashes=True) == []
+
+
+def test_a_move_uses_neither_a_damaged_copy_nor_what_another_transfer_left(library: Library, mover: MediaMover) -> None:
+    sha256 = add(library, "a.mp4", pack=True)
+    (file,) = library.settings.media_directory.rglob(f"{sha256}.mp4")
+    move(mover, OTHER)
+    packed = mover.library.stores.of(OTHER).read(pack_key(sha256, VERSION), 0, 1 << 20)
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"x" * 5000)
+    for key in (media_key(sha256, ".mp4"), pack_key(sha256, VERSION)):
+        part = library.settings.media_directory / "incoming" / f"{key.replace('/', '-')}.part"
+        part.parent.mkdir(exist_ok=True)
+        part.write_bytes(b"of something else")
+    assert move(mover, COLD).notes == []
+    assert mover.library.stores.of(COLD).read(pack_key(sha256, VERSION), 0, 1 << 20) == packed
+
+
+def test_frame_packs_of_former_settings_move_too_and_are_no_orphans(library: Library, mover: MediaMover) -> None:
+    sha256 = add(library, "a.mp4", pack=True)
+    move(mover, OTHER)
+    library.collections["videos"].update_one({"_id": sha256}, {"$unset": {"scenes": ""}})
+    assert problems(mover) == []
+    assert move(mover, COLD).count == 2
+    assert list(mover.library.stores.of(OTHER).objects()) == []
+    assert problems(mover) == []
 
 
 def test_an_interrupted_deletion_is_completed_only_while_there_is_another_copy(
