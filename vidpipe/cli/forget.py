@@ -77,7 +77,7 @@ def forget(
             _show(found, sources, dry_run=dry_run)
     if unknown:
         return NoSuchVideo.exit_code
-    return 1 if any(one.state == "busy" for one in found) else 0
+    return 1 if any(one.state != "forgotten" for one in found) else 0
 
 
 def _resolve(opened: OpenLibrary, named: list[str]) -> tuple[list[str], list[str], list[NoSuchVideo]]:
@@ -118,13 +118,16 @@ def _agrees(found: list[ForgottenVideo], sources: list[str], *, as_json: bool) -
 def _show(found: list[ForgottenVideo], sources: list[str], *, dry_run: bool) -> None:
     console = out()
     for one in found:
-        label = "busy" if one.state == "busy" else "would forget" if dry_run else "forgotten"
+        done = one.state == "forgotten"
+        label = "would forget" if done and dry_run else one.state
         freed = f", {size(one.freed_bytes)}" if one.freed_bytes else ""
-        line = words(f"{label:<14} ", "yellow" if one.state == "busy" else "")
+        line = words(f"{label:<14} ", "" if done else "yellow")
         line.append_text(words(f"{one.video[:12]}  {one.name}{freed}"))
         console.print(line, soft_wrap=True)
         if one.state == "busy":
             note("  A run is using this video: wait until it ends or stop it, then repeat the command.", "yellow")
+        if one.error:
+            note(f"  {one.error} Repeat the command to complete the removal.", "yellow")
         if any(one.removed.values()):
             note(f"  {', '.join(f'{place}: {count}' for place, count in one.removed.items() if count)}.")
         if one.kept:

@@ -58,7 +58,16 @@ def home_tasks(settings: Settings, library: Library) -> list[PruneTask]:
         PruneTask("undo copies", partial(delete_expired, library)),
         PruneTask("originals", partial(store_originals, settings, library)),
         PruneTask("measures", partial(delete_run_figures, runs, figures_before)),
+        PruneTask("database files", partial(compact, library)),
     ]
+
+
+def compact(library: Library, report: PruneReport, dry_run: bool) -> None:
+    """Free space in the embedded server's files, which keep the text of deleted documents until they reuse it."""
+    if library.connection.is_embedded and not dry_run:
+        database = library.collections["videos"].database
+        for name in database.list_collection_names():
+            database.command("compact", name)
 
 
 def delete_downloads(settings: Settings, report: PruneReport, dry_run: bool) -> None:

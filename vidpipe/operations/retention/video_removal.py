@@ -38,6 +38,7 @@ from vidpipe.operations.retention.traces import Traces, overwrite_logs, overwrit
 from vidpipe.operations.retention.undo_copies import FORGETTING, RELATED, documents_of, seal, stored_objects
 from vidpipe.settings import Settings
 from vidpipe.sources.media_store import MediaStore
+from vidpipe.storage.object_store import StoreError
 
 
 @dataclass(frozen=True)
@@ -45,25 +46,28 @@ class ForgottenVideo:
     """What happened to a video, or would happen in a dry run.
 
     Attributes:
-        state: busy: a run is using the video, and nothing was removed.
+        state: busy: a run is using the video, and nothing was removed. failed: a store could not be used; the same
+            again completes the removal.
         sources: Number of its URLs and files, which nothing adds again.
         freed_bytes: Size of the deleted files.
         kept: Path of a referenced file outside the media store.
         undo: Id of the copy from which it can be restored; empty if there is none.
         removed: Collection, store or kind of file -> number of documents, objects or files.
+        error: Why it failed.
         elsewhere: "exports" that contained videos of this removal; "exports to check", from which they have to be
             removed by hand; "backups" that contain the video, which are kept.
     """
 
     video: str
     name: str
-    state: Literal["forgotten", "busy"]
+    state: Literal["forgotten", "busy", "failed"]
     sources: int = 0
     freed_bytes: int = 0
     kept: str | None = None
     undo: str = ""
     removed: Mapping[str, int] = field(default_factory=dict)
     elsewhere: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    error: str = ""
 
     def as_record(self) -> dict[str, Any]:
         """Return what the audit record says: hashes and figures, no names."""
@@ -87,9 +91,6 @@ def forget(
         sources: Ids of sources that are forgotten, too, also if they never gave a video.
         dry_run: Remove nothing.
         **facts: Who removes them and why, for the tombstone.
-
-    Raises:
-        StoreError: A store cannot be reached.
     """
     videos, records = library.collections["videos"], library.collections["sources"]
     with library.leases() as leases:
@@ -101,9 +102,12 @@ def forget(
             rows = [row for chunk in chunked(free) for row in leases.take(chunk, {"_id": 1})]
         held = {row["_id"]: documents_of(library, row["_id"]) for row in rows}
         own = list(records.find({"_id": {"$in": list(sources)}}))
-        traces = Traces(held, texts_of([*own, *(found for one in held.values() for found in one.values())]))
-        for sha256 in held if not dry_run else ():
-            _begin(library, sha256)
+        removed: dict[str, ForgottenVideo] = {}
+        for sha256 in list(held) if not dry_run else ():
+            with _failures(removed, held, sha256):
+                _begin(library, sha256)
+        texts = set(texts_of([*own, *(found for one in held.values() for found in one.values())]))
+        traces = Traces(held, texts, _shared(library, held, texts))
         counts = {
             "Dagster runs": clean_history(traces, dry_run),
             "log files": overwrite_logs(library.settings, traces, dry_run),
@@ -111,14 +115,35 @@ def forget(
         if not dry_run:
             overwrite_notes(library, traces)
         elsewhere = remove_from_exports(library, traces, dry_run)
-        removed, backups = {}, _backups(library.settings, held)
-        for sha256 in held:
-            one = _forget(library, sha256, remove_partition, facts, dry_run=dry_run)
-            about = {**elsewhere, "backups": backups.get(sha256, [])}
-            removed[sha256] = replace(one, removed={**one.removed, **counts}, elsewhere=about)
+        backups = _backups(library.settings, held)
+        for sha256 in list(held):
+            with _failures(removed, held, sha256):
+                one = _forget(library, sha256, remove_partition, facts, dry_run=dry_run)
+                about = {**elsewhere, "backups": backups.get(sha256, [])}
+                removed[sha256] = replace(one, removed={**one.removed, **counts}, elsewhere=about)
         if not dry_run:
             records.update_many({"_id": {"$in": list(sources)}, "video": None}, FORGOTTEN_SOURCE)
         return [removed.get(one) or ForgottenVideo(one, _name(library.videos.get(one)), "busy") for one in known]
+
+
+@contextlib.contextmanager
+def _failures(removed: dict[str, ForgottenVideo], held: dict[str, Any], sha256: str) -> Iterator[None]:
+    """Note that a store failed, and go on with the next video."""
+    try:
+        yield
+    except StoreError as error:
+        name = _name(held.pop(sha256)["videos"][0])
+        removed[sha256] = ForgottenVideo(sha256, name, "failed", error=f"{error.message} {error.hint}")
+
+
+def _shared(library: Library, ids: Collection[str], texts: Collection[str]) -> set[str]:
+    """Return names and titles in `texts` that other videos and their sources have, too."""
+    known, others = {"$in": list(texts)}, {"$nin": list(ids)}
+    of_videos = {"$or": [{f"ingest.{name}": known} for name in ("names", "titles")], "_id": others}
+    of_sources = {"$or": [{name: known} for name in ("title", "file_name")], "video": {"$nin": [None, *ids]}}
+    rows = [*library.collections["videos"].find(of_videos, {"ingest.names": 1, "ingest.titles": 1})]
+    rows += library.collections["sources"].find(of_sources, {"title": 1, "file_name": 1})
+    return set(texts_of(rows))
 
 
 def _name(document: Mapping[str, Any] | None) -> str:
@@ -171,6 +196,7 @@ def _forget(
         if not dry_run:
             store.delete(stored.key)
     if not dry_run:
+        library.files.cache.discard_video(sha256)
         for name in RELATED:
             collections[name].delete_many({"video": sha256})
         remove_partition(sha256)
