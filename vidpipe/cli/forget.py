@@ -118,9 +118,10 @@ def _agrees(found: list[ForgottenVideo], sources: list[str], *, as_json: bool) -
 def _show(found: list[ForgottenVideo], sources: list[str], *, dry_run: bool) -> None:
     console = out()
     for one in found:
-        label = one.state if one.state != "forgotten" else "would forget" if dry_run else "forgotten"
+        done = one.state == "forgotten"
+        label = "would forget" if done and dry_run else one.state
         freed = f", {size(one.freed_bytes)}" if one.freed_bytes else ""
-        line = words(f"{label:<14} ", "yellow" if one.state != "forgotten" else "")
+        line = words(f"{label:<14} ", "" if done else "yellow")
         line.append_text(words(f"{one.video[:12]}  {one.name}{freed}"))
         console.print(line, soft_wrap=True)
         if one.state == "busy":

@@ -150,18 +150,11 @@ def report_results_again(settings: Settings, library: Library) -> None:
 
 def clean_up_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
     """Return the schedule of [Retention] Schedule; none if it is empty."""
-    if not settings.retention.schedule:
-        return []
-    return [
-        dg.ScheduleDefinition(
-            name=JOB_NAME,
-            job_name=JOB_NAME,
-            cron_schedule=settings.retention.schedule,
-            execution_timezone=local_timezone(),
-            default_status=dg.DefaultScheduleStatus.RUNNING,
-            description=_DESCRIPTION,
-        )
-    ]
+    schedule = dg.ScheduleDefinition(
+        name=JOB_NAME, job_name=JOB_NAME, cron_schedule=settings.retention.schedule, description=_DESCRIPTION,
+        execution_timezone=local_timezone(), default_status=dg.DefaultScheduleStatus.RUNNING,
+    ) if settings.retention.schedule else None  # fmt: skip
+    return [schedule] if schedule else []
 
 
 def sentence(report: PruneReport, *, dry_run: bool) -> str:
@@ -200,11 +193,9 @@ def health_sensor(graph: StageGraph) -> dg.SensorDefinition:
     """Return the sensor; it also runs where [Sensors] Enabled is no."""
 
     @dg.sensor(
-        name="health",
-        description="Ends runs whose process was killed, and frees the videos that they held.",
-        minimum_interval_seconds=30,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-    )
+        name="health", description="Ends runs whose process was killed, and frees the videos that they held.",
+        minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING,
+    )  # fmt: skip
     def health(context: dg.SensorEvaluationContext, library: LibraryResource) -> dg.SkipReason:
         ended = end_dead_runs(context.instance)
         with library.opened(graph) as opened:
@@ -218,8 +209,7 @@ def health_sensor(graph: StageGraph) -> dg.SensorDefinition:
 
 def free_dead_leases(library: Library) -> int:
     """Free the videos that dead processes of this machine hold. Returns their number."""
-    videos = library.collections["videos"]
-    held = {"lease": {"$exists": True}}
+    videos, held = library.collections["videos"], {"lease": {"$exists": True}}
     before = videos.count_documents(held)
     with library.leases() as leases:
         leases.free_dead()

@@ -57,9 +57,7 @@ class HistoryPruning:
     def __init__(
         self, instance: dg.DagsterInstance, settings: Settings, max_duration_s: float = DEFAULT_MAX_DURATION_S
     ) -> None:
-        self._instance = instance
-        self._settings = settings
-        self._home = dagster_home(settings)
+        self._instance, self._settings, self._home = instance, settings, dagster_home(settings)
         self._runs_before = cutoff(settings.retention.runs_days)
         self._ticks_before = cutoff(settings.retention.ticks_days)
         self._max_duration_s = max_duration_s

@@ -236,12 +236,11 @@ class JobWork:
         self.events.send("count", total=len(job.videos))
         with instance(self.settings) as dagster:
             done = forget_videos(self.library, job.videos, dagster, by=job.by, reason=job.reason)
-        found = [asdict(one) for one in done]
-        busy = sum(one["state"] == "busy" for one in found)
-        self.events.send("count", done=len(found), failed=busy)
-        if busy:
-            self.failed = f"A run is using {busy} of the videos: wait until it ends or stop it, then repeat this."
-        return {"videos": found[:_MOST_LISTED]}
+        left = [one.error or "A run is using it: wait until it ends." for one in done if one.state != "forgotten"]
+        self.events.send("count", done=len(done), failed=len(left))
+        if left:
+            self.failed = f"{len(left)} of {len(done)} videos are not removed; repeat this later. {left[0]}"
+        return {"videos": [asdict(one) for one in done[:_MOST_LISTED]]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -111,6 +111,14 @@ class MediaCache:
         with FileLock(self._folder / _LOCK):
             return self._evict(self.entry(key))
 
+    def discard_video(self, sha256: str) -> None:
+        """Delete all that is cached of a video, also what someone holds."""
+        with FileLock(self._folder / _LOCK):
+            for entry in self._folder.glob(f"*{sha256}*"):
+                if not self._evict(entry):
+                    self._delete(entry.name.replace("+", "/"))
+                    entry.unlink()
+
     @contextmanager
     def _reserved(self, key: str, size_bytes: int) -> Iterator[bool | None]:
         """Reserve room, and lock the entry; yields False if there is none, and None if another holds the entry."""

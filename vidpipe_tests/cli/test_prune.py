@@ -14,7 +14,8 @@ from vidpipe_tests.operations.alerts.hook_server import SECRET, Answer, HookServ
 from vidpipe_tests.operations.alerts.mail_server import Post, mail_server
 
 KINDS = ["privacy", "runs", "run files", "ticks", "mongod log", "server logs", "log files",
-         "derived", "proxies", "downloads", "journals", "undo copies", "originals", "measures"]  # fmt: skip
+         "derived", "proxies", "downloads", "journals", "undo copies", "originals", "measures",
+         "database files"]  # fmt: skip
 
 
 def configured(vidpipe: Command, **alerts: str) -> Command:

@@ -112,7 +112,7 @@ def lines(export: Path) -> list[Any]:
     return [json.loads(line) for line in export.read_text("utf-8").splitlines()]
 
 
-@pytest.mark.parametrize("grace_days", ["0", "7"])
+@pytest.mark.parametrize("grace_days", [pytest.param("0", marks=pytest.mark.soak), "7"])
 def test_nothing_of_a_forgotten_video_is_left(two: tuple[Command, str, str], grace_days: str) -> None:
     vidpipe, sha256, other = two
     vidpipe = vidpipe.under(PRIVACY_GRACEDAYS=grace_days)
@@ -159,6 +159,7 @@ def test_nothing_of_a_forgotten_video_is_left(two: tuple[Command, str, str], gra
     assert vidpipe("prune").exit_code == 0, "what refers to it must not be missing"
 
 
+@pytest.mark.soak
 def test_what_was_forgotten_is_refused_until_it_is_wanted(two: tuple[Command, str, str], tmp_path: Path) -> None:
     vidpipe, sha256, _ = two
     assert vidpipe("forget", NAME, "--yes").exit_code == 0
@@ -175,6 +176,7 @@ def test_what_was_forgotten_is_refused_until_it_is_wanted(two: tuple[Command, st
         assert library.collections["tombstones"].count_documents({}) == 0
 
 
+@pytest.mark.soak
 def test_undo_restores_an_identical_export(two: tuple[Command, str, str], tmp_path: Path) -> None:
     vidpipe, sha256, _ = two
     assert vidpipe("export", tmp_path / "before.jsonl").exit_code == 0
@@ -195,6 +197,7 @@ def test_undo_restores_an_identical_export(two: tuple[Command, str, str], tmp_pa
     assert vidpipe("forget", "--undo", sha256[:12]).exit_code == 1
 
 
+@pytest.mark.soak
 def test_undo_refuses_a_video_that_was_added_again(two: tuple[Command, str, str], tmp_path: Path) -> None:
     vidpipe, _, _ = two
     done = vidpipe.json("forget", NAME, "--yes")["videos"][0]
@@ -247,6 +250,7 @@ def test_killed_at_any_point_the_same_again_completes_it(two: tuple[Command, str
     assert not list((vidpipe.home / "data" / "undo").glob("*"))
 
 
+@pytest.mark.soak
 def test_keep_days_forgets_by_label_source_and_age(two: tuple[Command, str, str]) -> None:
     vidpipe, _, other = two
     with opened(vidpipe) as library:
@@ -264,6 +268,7 @@ def test_keep_days_forgets_by_label_source_and_age(two: tuple[Command, str, str]
     assert not list((vidpipe.home / "data" / "undo").glob("*"))
 
 
+@pytest.mark.soak
 def test_a_list_is_forgotten_with_the_videos_that_only_it_gives(two: tuple[Command, str, str]) -> None:
     vidpipe, sha256, other = two
     with opened(vidpipe) as library:

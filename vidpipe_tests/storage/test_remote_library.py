@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from vidpipe.library.library import Library
+from vidpipe.settings import Settings
+from vidpipe.settings.schema import MongoDB
+from vidpipe.stages.registry import build_graph
 from vidpipe_tests.cli.conftest import Command, command_on
 from vidpipe_tests.clips import color_cuts, moving
+from vidpipe_tests.storage.servers import StorageServer
 
 #: What differs from run to run in the export of one and the same library.
 _OF_THE_RUN = {"at", "run", "seconds", "decode_seconds", "first_seen", "last_fetched", "added_at"}
@@ -133,3 +139,29 @@ def test_the_exported_library_is_the_same_and_everything_works_with_an_empty_cac
     assert changed.json("store", "move")["count"] == 4
     assert changed.json("store", "verify", "--hash") == {"problems": []}
     assert list(differences(exported(changed), before)) == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("store", ["gridfs", "s3://films/library"])
+def test_nothing_is_left_in_stores_and_undo_stores_it_again(
+    clips: Path, mongod_uri: str, tmp_path: Path, *, store: str, s3_storage: StorageServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    s3_storage.use(monkeypatch)
+    with command_on(tmp_path / "remote", mongod_uri) as command:
+        vidpipe = command.under(STORAGE_MEDIA=store)
+        report = vidpipe.json("add", clips, "--run")
+        sha256 = report["inputs"][0]["video"]
+        settings = Settings(home=vidpipe.home, mongodb=MongoDB(
+            uri=SecretStr(mongod_uri), database_name=vidpipe.env["VIDPIPE_MONGODB_DATABASENAME"]
+        ))  # fmt: skip
+        with Library.open(settings, build_graph(settings)) as library:
+            kept = library.stores.of(store)
+            before = {found.key: found.size_bytes for found in kept.objects("")}
+            done = vidpipe.json("forget", sha256, "--yes")["videos"][0]
+            assert done["removed"][store] == 2
+            assert {key for key in before if sha256 not in key} == {found.key for found in kept.objects("")}
+            assert not list((vidpipe.home / "data").rglob(f"*{sha256}*"))
+            assert vidpipe("forget", "--undo", sha256).exit_code == 0
+            assert {found.key for found in kept.objects("")} == before.keys()
+            assert vidpipe("check", sha256).exit_code == 0

@@ -58,7 +58,16 @@ def home_tasks(settings: Settings, library: Library) -> list[PruneTask]:
         PruneTask("undo copies", partial(delete_expired, library)),
         PruneTask("originals", partial(store_originals, settings, library)),
         PruneTask("measures", partial(delete_run_figures, runs, figures_before)),
+        PruneTask("database files", partial(compact, library)),
     ]
+
+
+def compact(library: Library, report: PruneReport, dry_run: bool) -> None:
+    """Free space in the embedded server's files, which keep the text of deleted documents until they reuse it."""
+    if library.connection.is_embedded and not dry_run:
+        database = library.collections["videos"].database
+        for name in database.list_collection_names():
+            database.command("compact", name)
 
 
 def delete_downloads(settings: Settings, report: PruneReport, dry_run: bool) -> None:
@@ -66,15 +75,13 @@ def delete_downloads(settings: Settings, report: PruneReport, dry_run: bool) -> 
     _delete_uploads(settings, report, dry_run)
     if not (settings.media_directory / "incoming").is_dir():
         return
-    store = MediaStore(settings)
+    store, days = MediaStore(settings), settings.retention.partial_days
     stats: dict[Path, os.stat_result] = {}
     for path in store.incoming.iterdir():
         with contextlib.suppress(FileNotFoundError):
             stats[path] = path.stat()
-    days = settings.retention.partial_days
-    for path in store.clean(days, dry_run=dry_run):
-        if path in stats:
-            report.add(stats[path].st_size, stats[path].st_mtime)
+    for stat in (stats[path] for path in store.clean(days, dry_run=dry_run) if path in stats):
+        report.add(stat.st_size, stat.st_mtime)
 
 
 def store_originals(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:

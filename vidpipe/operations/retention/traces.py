@@ -9,12 +9,11 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote, unquote
-
-import bson
 
 from vidpipe.library import exports
 from vidpipe.library.library import Library
@@ -26,12 +25,14 @@ from vidpipe.settings.logs import AUDIT_NAME
 
 _BLOCK_BYTES = 1 << 20
 _URL_SAFE = "/:?&=#%+@,;~"
-#: Shorter texts are in too many lines that are about something else.
+#: Shorter texts are in many lines that are about something else.
 _MIN_CHARS = 4
 #: Longer texts with a space are sentences, which identify a video; shorter ones are settings, tags and names of models.
 _SENTENCE_CHARS = 20
 #: Fields of documents whose values are names.
 _NAMING = {"names", "titles", "urls", "url", "final_url", "file_name", "title", "note"}
+_WORD = re.compile(rb"\w+")
+_SHA256 = re.compile(rb"[0-9a-f]{64}")
 #: Such texts are about one video. Others, such as a title of one word, may be in the events of any run.
 _FILE_OR_URL = re.compile(r".*(\.\w{2,5}|://.*)", re.DOTALL)
 #: These lines of audit.jsonl are the record of a removal, which names videos by their hashes.
@@ -44,26 +45,39 @@ class Traces:
     Args:
         ids: Their hashes.
         texts: Names, titles, URLs and sentences about them.
+        shared: Texts that other videos have, too. Like short ones, they are only overwritten in lines that contain a
+            hash or another text of the videos.
     """
 
-    def __init__(self, ids: Iterable[str], texts: Iterable[str]) -> None:
+    def __init__(self, ids: Iterable[str], texts: Iterable[str], shared: Collection[str] = ()) -> None:
         self.ids = frozenset(ids)
         self._hashes = {form.encode() for sha256 in self.ids for form in (sha256, sha256[:12])}
-        known = {text for text in texts if len(text) >= _MIN_CHARS}
-        self._texts = _forms(known)
-        self._names = _forms(filter(_FILE_OR_URL.fullmatch, known))
+        known = set(texts)
+        own = {text for text in known.difference(shared) if len(text) >= _MIN_CHARS}
+        self._own = self._hashes | _forms(own)
+        self._names = _forms(filter(_FILE_OR_URL.fullmatch, own))
+        self._by_word: dict[bytes, list[bytes]] = {}
+        for form in self._own | _forms(known - {""}):
+            self._by_word.setdefault(max(_WORD.findall(form), key=len, default=b""), []).append(form)
+
+    def _within(self, content: bytes) -> list[bytes]:
+        """Return what is in the content, the longest first. Takes as long for many videos as for one."""
+        words = {b"", *_WORD.findall(content)}
+        forms = {form for word in words for form in self._by_word.get(word, ()) if form in content}
+        return sorted((form for form in forms if _pattern(form).search(content)), key=len, reverse=True)
 
     def name(self, content: bytes) -> bool:
         """Return whether a file name or URL of the videos is in `content`."""
-        return any(_pattern(form).search(content) for form in self._names if form in content)
+        return not self._names.isdisjoint(self._within(content))
 
     def masked(self, content: bytes) -> bytes:
         """Return whole lines with every text and hash overwritten by asterisks."""
-        forms = sorted((form for form in self._texts | self._hashes if form in content), key=len, reverse=True)
-        lines = content.splitlines(keepends=True) if forms else [content]
+        lines = [content] if self._own.isdisjoint(self._within(content)) else content.splitlines(keepends=True)
         for number, line in enumerate(lines):
-            for form in (form for form in forms if form in line and not (form in self._hashes and _RECORD in line)):
-                lines[number] = _pattern(form).sub(lambda found: b"*" * len(found[0]), lines[number])
+            forms = self._within(line)
+            for form in forms if not self._own.isdisjoint(forms) else ():
+                if not (form in self._hashes and _RECORD in line):
+                    lines[number] = _pattern(form).sub(lambda found: b"*" * len(found[0]), lines[number])
         return b"".join(lines)
 
 
@@ -74,6 +88,7 @@ def _forms(texts: Iterable[str]) -> set[bytes]:
     return {form.encode("utf-8", "surrogateescape") for form in forms}
 
 
+@lru_cache(maxsize=100_000)
 def _pattern(form: bytes) -> re.Pattern[bytes]:
     """Match whole words, but no keys of JSON objects."""
     return re.compile(rb'(?<!\w)(?<!"event": ")' + re.escape(form) + rb'(?!\w|":)')
@@ -125,9 +140,20 @@ def overwrite_notes(library: Library, traces: Traces) -> None:
     """Overwrite traces in documents that may quote any source: problems of lists, figures of runs, alerts."""
     for collection in (library.collections["meta"], library.collections["runs"]):
         for row in collection.find():
-            key, before = row.pop("_id"), bson.encode(row)
-            if (after := traces.masked(before)) != before:  # a string keeps its length
-                collection.update_one({"_id": key}, {"$set": bson.decode(after)})
+            key = row.pop("_id")
+            if (after := _masked_values(row, traces)) != row:
+                collection.update_one({"_id": key}, {"$set": after})
+
+
+def _masked_values(value: Any, traces: Traces) -> Any:
+    """Return a value with traces overwritten in its strings, but in no keys and words such as states."""
+    if isinstance(value, Mapping):
+        return {key: _masked_values(entry, traces) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_masked_values(entry, traces) for entry in value]
+    if not isinstance(value, str) or value.isidentifier():
+        return value
+    return traces.masked(value.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
 
 
 def remove_from_exports(library: Library, traces: Traces, dry_run: bool) -> dict[str, list[str]]:
@@ -161,7 +187,7 @@ def _filter(path: Path, form: str, ids: frozenset[str], dry_run: bool) -> bool:
 
             contained = bool(pq.read_table(path, columns=["video"], filters=[("video", "in", ids)]).num_rows)
         else:
-            contained = any(sha256.encode() in line for line in old for sha256 in ids)
+            contained = any(found.decode() in ids for line in old for found in _SHA256.findall(line))
         if contained and not dry_run:
             old.seek(0)
             with replacing(path) as made:

@@ -21,6 +21,7 @@ from pymongo.errors import DuplicateKeyError
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
+from vidpipe.library.media_places import PLACE
 from vidpipe.library.schema import Document
 from vidpipe.operations.retention import PruneReport, cutoff
 from vidpipe.safe_files import private_directory
@@ -59,7 +60,8 @@ def sealed_path(settings: Settings, copy: str) -> Path:
 def stored_objects(library: Library, sha256: str) -> Iterator[tuple[VerifiedStore, StoredObject]]:
     """Yield the objects of a video in every store but the local folders. Raises StoreError."""
     place, storage, stores = library.places.get(sha256), library.settings.storage, library.stores
-    for url in {place.media, *place.packs.values(), storage.media, storage.cold_media} - {LOCAL, DROPPED, ""}:
+    left = {one["store"] for one in (library.videos.get(sha256) or {}).get(PLACE, {}).get("left", ())}
+    for url in {place.media, *place.packs.values(), *left, storage.media, storage.cold_media} - {LOCAL, DROPPED, ""}:
         for prefix in (f"media/{sha256[:2]}/{sha256}.", f"packs/{sha256}/"):
             yield from ((stores.of(url), found) for found in list(stores.of(url).objects(prefix)))
 
@@ -87,7 +89,8 @@ def seal(library: Library, sha256: str, copy: str) -> None:
             content, member = b"".join(map(bson.encode, documents)), tarfile.TarInfo(f"documents/{name}")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-        for found in MediaStore(settings).files(sha256):
+        is_local = library.places.get(sha256).media == LOCAL  # otherwise its files here are a cache
+        for found in MediaStore(settings).files(sha256) if is_local else ():
             archive.add(found, f"local/media/{found.relative_to(settings.media_directory)}")
         if derived.is_dir():
             archive.add(derived, f"local/derived/{sha256}")

@@ -46,8 +46,8 @@ class ForgottenVideo:
     """What happened to a video, or would happen in a dry run.
 
     Attributes:
-        state: busy: a run is using the video, and nothing was removed. failed: a store could not be reached; repeating
-            the removal completes it.
+        state: busy: a run is using the video, and nothing was removed. failed: a store could not be used; the same
+            again completes the removal.
         sources: Number of its URLs and files, which nothing adds again.
         freed_bytes: Size of the deleted files.
         kept: Path of a referenced file outside the media store.
@@ -91,9 +91,6 @@ def forget(
         sources: Ids of sources that are forgotten, too, also if they never gave a video.
         dry_run: Remove nothing.
         **facts: Who removes them and why, for the tombstone.
-
-    Raises:
-        StoreError: A store can be reached no longer.
     """
     videos, records = library.collections["videos"], library.collections["sources"]
     with library.leases() as leases:
@@ -104,15 +101,13 @@ def forget(
         if not dry_run:
             rows = [row for chunk in chunked(free) for row in leases.take(chunk, {"_id": 1})]
         held = {row["_id"]: documents_of(library, row["_id"]) for row in rows}
-        removed: dict[str, ForgottenVideo] = {}
-        for sha256 in list(held):
-            try:
-                _begin(library, sha256, dry_run=dry_run)
-            except StoreError as error:  # the others are removed
-                name = _name(*held.pop(sha256)["videos"])
-                removed[sha256] = ForgottenVideo(sha256, name, "failed", error=str(error))
         own = list(records.find({"_id": {"$in": list(sources)}}))
-        traces = Traces(held, texts_of([*own, *(found for one in held.values() for found in one.values())]))
+        removed: dict[str, ForgottenVideo] = {}
+        for sha256 in () if dry_run else list(held):
+            with _failures(removed, held, sha256):
+                _begin(library, sha256)
+        texts = set(texts_of([*own, *(found for one in held.values() for found in one.values())]))
+        traces = Traces(held, texts, _shared(library, held, texts))
         counts = {
             "Dagster runs": clean_history(traces, dry_run),
             "log files": overwrite_logs(library.settings, traces, dry_run),
@@ -121,13 +116,34 @@ def forget(
             overwrite_notes(library, traces)
         elsewhere = remove_from_exports(library, traces, dry_run)
         backups = _backups(library.settings, held)
-        for sha256 in held:
-            one = _forget(library, sha256, remove_partition, facts, dry_run=dry_run)
-            about = {**elsewhere, "backups": backups.get(sha256, [])}
-            removed[sha256] = replace(one, removed={**one.removed, **counts}, elsewhere=about)
+        for sha256 in list(held):
+            with _failures(removed, held, sha256):
+                one = _forget(library, sha256, remove_partition, facts, dry_run=dry_run)
+                about = {**elsewhere, "backups": backups.get(sha256, [])}
+                removed[sha256] = replace(one, removed={**one.removed, **counts}, elsewhere=about)
         if not dry_run:
             records.update_many({"_id": {"$in": list(sources)}, "video": None}, FORGOTTEN_SOURCE)
         return [removed.get(one) or ForgottenVideo(one, _name(library.videos.get(one)), "busy") for one in known]
+
+
+@contextlib.contextmanager
+def _failures(removed: dict[str, ForgottenVideo], held: dict[str, Any], sha256: str) -> Iterator[None]:
+    """Note that a store failed, and go on with the next video."""
+    try:
+        yield
+    except StoreError as error:
+        name = _name(held.pop(sha256)["videos"][0])
+        removed[sha256] = ForgottenVideo(sha256, name, "failed", error=f"{error.message} {error.hint}")
+
+
+def _shared(library: Library, ids: Collection[str], texts: Collection[str]) -> set[str]:
+    """Return names and titles in `texts` that other videos and their sources have, too."""
+    known, others = {"$in": list(texts)}, {"$nin": list(ids)}
+    of_videos = {"$or": [{f"ingest.{name}": known} for name in ("names", "titles")], "_id": others}
+    of_sources = {"$or": [{name: known} for name in ("title", "file_name")], "video": {"$nin": [None, *ids]}}
+    rows = [*library.collections["videos"].find(of_videos, {"ingest.names": 1, "ingest.titles": 1})]
+    rows += library.collections["sources"].find(of_sources, {"title": 1, "file_name": 1})
+    return set(texts_of(rows))
 
 
 def _name(document: Mapping[str, Any] | None) -> str:
@@ -135,12 +151,9 @@ def _name(document: Mapping[str, Any] | None) -> str:
     return str(names[0])
 
 
-def _begin(library: Library, sha256: str, *, dry_run: bool) -> None:
+def _begin(library: Library, sha256: str) -> None:
     """Write the copy for undoing it, then stop lists from fetching the video again. Raises StoreError."""
-    stored = list(stored_objects(library, sha256))
-    if dry_run:
-        return
-    for _, found in stored:
+    for _, found in stored_objects(library, sha256):
         library.files.cache.discard(found.key)  # the copy for undoing it needs only the stored one
     new = uuid.uuid4().hex[:16] if library.settings.privacy.grace_days else ""
     copy = (library.videos.get(sha256) or {}).get(FORGETTING, new)
@@ -185,6 +198,7 @@ def _forget(
         if not dry_run:
             store.delete(stored.key)
     if not dry_run:
+        library.files.cache.discard_video(sha256)
         for name in RELATED:
             collections[name].delete_many({"video": sha256})
         remove_partition(sha256)

@@ -163,6 +163,23 @@ def test_a_video_that_a_run_works_on_is_left_alone(library: Library) -> None:
     assert stored(library, SHA256) == before
 
 
+def test_a_store_that_fails_stops_no_other_video_and_the_same_again_completes_it(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    videos = library.collections["videos"]
+    videos.update_one({"_id": SHA256}, {"$set": {"storage.media": "s3://films"}})
+    failed, done = forget(library, [SHA256, sha256_of(OTHER)], lambda _: None)
+    assert (failed.state, done.state) == ("failed", "forgotten")
+    assert "s3://films" in failed.error
+    assert not stored(library, sha256_of(OTHER))
+    videos.update_one({"_id": SHA256}, {"$unset": {"storage.media": ""}})
+    assert forgotten(library).state == "forgotten"
+    assert not stored(library, SHA256)
+
+
 def test_a_file_that_is_only_referenced_stays(library: Library, tmp_path: Path) -> None:
     path = write(tmp_path / "own.mp4")
     library.collections["videos"].update_one(
