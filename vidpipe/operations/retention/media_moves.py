@@ -21,7 +21,7 @@ from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.media_places import PLACE
 from vidpipe.library.schema import Document
-from vidpipe.library.videos import chunked
+from vidpipe.library.videos import VideoIds, chunked
 from vidpipe.operations.retention import PruneReport, cutoff
 from vidpipe.sources.download import refetch
 from vidpipe.sources.inputs import request_for
@@ -84,8 +84,9 @@ class MediaMover:
 
     def parts(self, ids: Iterable[str] | None = None) -> Iterator[StoredPart]:
         """Yield what stores hold of the videos; None: of all."""
-        for query in [{}] if ids is None else [{"_id": {"$in": chunk}} for chunk in chunked(ids)]:
-            for row in list(self.library.collections["videos"].find(query, FIELDS)):  # no cursor waits for a transfer
+        videos = self.library.collections["videos"]
+        for chunk in chunked(VideoIds(row["_id"] for row in videos.find({}, {"_id": 1})) if ids is None else ids):
+            for row in list(videos.find({"_id": {"$in": chunk}}, FIELDS)):  # no cursor waits for a transfer
                 yield from parts_of(row)
 
     def move(
@@ -154,20 +155,25 @@ class MediaMover:
 
     def verify(self, *, hashes: bool = False) -> Iterator[tuple[str, StoredPart]]:
         """Yield each object that is missing, wrong (by its size, with `hashes` by its bytes) or an orphan."""
-        held, storage = defaultdict[str, dict[str, StoredPart]](dict), self.library.settings.storage
+        held, storage = defaultdict[str, dict[str, int]](dict), self.library.settings.storage
         for part in self.parts():
-            held[part.store][part.key] = part
+            held[part.store][part.key] = part.size_bytes
         for url in {LOCAL, storage.media, storage.cold_media or LOCAL, *held} - {DROPPED}:
             for found in self.library.stores.of(url).objects():
-                known = held[url].pop(found.key, None)
+                size_bytes, media = held[url].pop(found.key, None), found.key.startswith(MEDIA)
                 # in the local folders are cached copies, too, and old frame packs, which `vidpipe prune` deletes
-                cached = url == LOCAL and (found.key[:5] != MEDIA or self.library.files.cache.entry(found.key).exists())
-                if known is None and not cached:
+                cached = url == LOCAL and (not media or self.library.files.cache.entry(found.key).exists())
+                if size_bytes is None and not cached:
                     yield "orphan", StoredPart("", "", found.key, url, found.size_bytes)
-                same = known is None or known.name != MEDIA or found.size_bytes == known.size_bytes
-                if known and (not same or (hashes and known.name == MEDIA and self._read(url, found) != known.sha256)):
-                    yield "wrong", known
-            yield from (("missing", part) for part in held[url].values())
+                expected = not media or size_bytes in (None, found.size_bytes)
+                if not expected or (hashes and media and size_bytes and self._read(url, found) not in found.key):
+                    yield from (("wrong", part) for part in self._parts_at(found.key))
+        held[DROPPED].clear()
+        yield from (("missing", part) for part in self.parts() if part.key in held[part.store])
+
+    def _parts_at(self, key: str) -> list[StoredPart]:
+        """Return what is stored under a key: of the video that it names, if that is known."""
+        return [part for part in self.parts(key.replace(".", "/").split("/")[1:3]) if part.key == key]
 
     def repair(self, part: StoredPart) -> None:
         """Store a missing or wrong object again, from a local copy or a source of the video."""
@@ -185,8 +191,7 @@ class MediaMover:
         """Delete objects older than a day that no video refers to, or of which its own store has another copy."""
         for part in orphans:
             found = self.library.stores.of(part.store).stat(part.key)
-            of_it = [one for one in self.parts(part.key.replace(".", "/").split("/")) if one.key == part.key]
-            needed = any(one.store == part.store or not self._exists(one) for one in of_it)
+            needed = any(one.store == part.store or not self._exists(one) for one in self._parts_at(part.key))
             modified_at = found.modified_at.timestamp() if found and found.modified_at else math.inf
             if modified_at < cutoff(1) and not needed:
                 self.library.stores.of(part.store).delete(part.key)

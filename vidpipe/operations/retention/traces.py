@@ -161,7 +161,7 @@ def _filter(path: Path, form: str, ids: frozenset[str], dry_run: bool) -> bool:
 
             contained = bool(pq.read_table(path, columns=["video"], filters=[("video", "in", ids)]).num_rows)
         else:
-            contained = any(sha256.encode() in line for line in old for sha256 in ids)
+            contained = any(not ids.isdisjoint(map(bytes.decode, re.findall(rb"[0-9a-f]{64}", line))) for line in old)
         if contained and not dry_run:
             old.seek(0)
             with replacing(path) as made:
