@@ -5,7 +5,7 @@ And removes chosen videos from the library and from Dagster, for `vidpipe forget
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from pydantic import Field
 
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
+from vidpipe.library.videos import chunked
 from vidpipe.operations.retention import PruneReport, PruneTask, cutoff, prune
 from vidpipe.operations.retention.home_tasks import home_tasks
 from vidpipe.operations.retention.video_removal import ForgottenVideo, forget
@@ -88,17 +89,23 @@ def videos_out_of_time(library: Library) -> list[str]:
 
     The time counts from when a video was added; the shortest rule that applies to it counts.
     """
-    videos, sources = library.collections["videos"], library.collections["sources"]
-    queries: list[Document] = [{"_id": {"$in": library.collections["tombstones"].distinct("_id")}}]
+    collections, found = library.collections, set[str]()
+
+    def look_up(query: Document, ids: Iterable[str] | None = None) -> None:
+        queries = [query] if ids is None else ({**query, "_id": {"$in": chunk}} for chunk in chunked(ids))
+        found.update(row["_id"] for one in queries for row in collections["videos"].find(one, {"_id": 1}))
+
+    look_up({}, (row["_id"] for row in collections["tombstones"].find({}, {"_id": 1})))
     for kind, name, days in library.settings.privacy.keep_rules:
-        queries.append({"added_at": {"$lt": datetime.fromtimestamp(cutoff(days), UTC)}})
-        if kind == "label":
-            queries[-1]["ingest.labels"] = name
-        elif kind == "source":
+        query: Document = {"added_at": {"$lt": datetime.fromtimestamp(cutoff(days), UTC)}}
+        if kind == "source":
             given = {"$or": [{"lists": name}, {"url": {"$regex": f"^{re.escape(name)}"}}]}
-            ids = [*sources.distinct("video", given), *sources.distinct("earlier_videos", given)]
-            queries[-1]["_id"] = {"$in": ids}
-    return sorted({row["_id"] for query in queries for row in videos.find(query, {"_id": 1})})
+            rows = collections["sources"].find(given, {"video": 1, "earlier_videos": 1})
+            given_by = ((row.get("video"), *row.get("earlier_videos", ())) for row in rows)
+            look_up(query, (video for videos in given_by for video in videos if video))
+        else:
+            look_up(query | ({"ingest.labels": name} if kind == "label" else {}))
+    return sorted(found)
 
 
 def _forget_out_of_time(dagster: dg.DagsterInstance, library: Library, report: PruneReport, dry_run: bool) -> None:

@@ -21,7 +21,7 @@ from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.media_places import PLACE
 from vidpipe.library.schema import Document
-from vidpipe.library.videos import chunked
+from vidpipe.library.videos import VideoIds, chunked
 from vidpipe.operations.retention import PruneReport, cutoff
 from vidpipe.sources.download import refetch
 from vidpipe.sources.inputs import request_for
@@ -85,8 +85,9 @@ class MediaMover:
 
     def parts(self, ids: Iterable[str] | None = None) -> Iterator[StoredPart]:
         """Yield what stores hold of the videos; None: of all."""
-        for query in [{}] if ids is None else [{"_id": {"$in": chunk}} for chunk in chunked(ids)]:
-            for row in list(self.library.collections["videos"].find(query, FIELDS)):  # no cursor waits for a transfer
+        videos = self.library.collections["videos"]
+        for chunk in chunked(VideoIds(row["_id"] for row in videos.find({}, {"_id": 1})) if ids is None else ids):
+            for row in list(videos.find({"_id": {"$in": chunk}}, FIELDS)):  # no cursor waits for a transfer
                 yield from parts_of(row)
 
     def move(
@@ -157,21 +158,26 @@ class MediaMover:
 
     def verify(self, *, hashes: bool = False) -> Iterator[tuple[str, StoredPart]]:
         """Yield each object that is missing, wrong (by its size, with `hashes` by its bytes) or an orphan."""
-        held, storage = defaultdict[str, dict[str, StoredPart]](dict), self.library.settings.storage
-        parts = {part.key: part for part in self.parts()}
-        for part in parts.values():
-            held[part.store][part.key] = part
-        for url in {LOCAL, storage.media, storage.cold_media or LOCAL, *held} - {DROPPED}:
+        places = {part.key: (part.store, part.size_bytes) for part in self.parts()}
+        missing = {key for key, (store, _) in places.items() if store != DROPPED}
+        storage, cache = self.library.settings.storage, self.library.files.cache
+        urls = {LOCAL, storage.media, storage.cold_media or LOCAL, *(store for store, _ in places.values())}
+        for url in urls - {DROPPED}:
             for found in self.library.stores.of(url).objects():
-                known = held[url].pop(found.key, None)
+                media, (store, size_bytes) = found.key.startswith(MEDIA), places.get(found.key, ("", 0))
+                if store == url:
+                    missing.discard(found.key)
+                    same = not media or found.size_bytes == size_bytes
+                    if not same or (hashes and media and self._read(url, found) not in found.key):
+                        yield from (("wrong", part) for part in self._parts_at(found.key))
                 # `vidpipe prune` deletes old frame packs; in the local folders are cached copies, too
-                old, cache = found.key[:5] != MEDIA and found.key not in parts, self.library.files.cache
-                if known is None and not old and not (url == LOCAL and cache.entry(found.key).exists()):
+                elif (media or store) and not (url == LOCAL and cache.entry(found.key).exists()):
                     yield "orphan", StoredPart("", "", found.key, url, found.size_bytes)
-                same = known is None or known.name != MEDIA or found.size_bytes == known.size_bytes
-                if known and (not same or (hashes and known.name == MEDIA and self._read(url, found) != known.sha256)):
-                    yield "wrong", known
-            yield from (("missing", part) for part in held[url].values())
+        yield from (("missing", part) for part in self.parts() if part.key in missing)
+
+    def _parts_at(self, key: str) -> list[StoredPart]:
+        """Return what is stored under a key: of the video that it names, if that is known."""
+        return [part for part in self.parts(key.replace(".", "/").split("/")[1:3]) if part.key == key]
 
     def repair(self, part: StoredPart) -> None:
         """Store a missing or wrong object again, from a local copy or a source of the video."""
@@ -189,8 +195,7 @@ class MediaMover:
         """Delete objects older than a day that no video refers to, or of which its own store has another copy."""
         for part in orphans:
             found = self.library.stores.of(part.store).stat(part.key)
-            of_it = [one for one in self.parts(part.key.replace(".", "/").split("/")) if one.key == part.key]
-            needed = any(one.store == part.store or not self._exists(one) for one in of_it)
+            needed = any(one.store == part.store or not self._exists(one) for one in self._parts_at(part.key))
             modified_at = found.modified_at.timestamp() if found and found.modified_at else math.inf
             if modified_at < cutoff(1) and not needed:
                 self.library.stores.of(part.store).delete(part.key)
