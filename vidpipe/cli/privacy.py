@@ -14,7 +14,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.schema import COLLECTIONS
 from vidpipe.operations.retention.video_removal import backup_folders
 
-_Row = tuple[str, str, int, int, datetime | None]
+_Row = tuple[str, str, int, int | None, datetime | None]
 _COLUMNS = ("what", "where", "count", "bytes", "since")
 
 
@@ -48,7 +48,7 @@ def privacy(
 
 
 def _rows(library: Library) -> Iterator[_Row]:
-    """Yield what is kept, where, how many, of how many bytes (0: unknown), and since when (UTC; None: unknown)."""
+    """Yield what is kept, where, how many, of how many bytes, and since when (UTC); None: unknown."""
     settings, collections = library.settings, library.collections
     by_store: dict[str, Any] = {"_id": {"$ifNull": ["$storage.media", "local"]}, "n": {"$sum": 1}}
     by_store |= {"bytes": {"$sum": "$ingest.size_bytes"}, "since": {"$min": "$added_at"}}
@@ -56,12 +56,12 @@ def _rows(library: Library) -> Iterator[_Row]:
         yield "videos", row["_id"], row["n"], row["bytes"], row["since"]
     for stage in library.graph:
         done = collections["videos"].count_documents({f"stages.{stage.name}.status": "ok"})
-        yield f"results: {stage.name}", "MongoDB", done, 0, None
+        yield f"results: {stage.name}", "MongoDB", done, None, None
     for name in COLLECTIONS:
-        yield f"documents: {name}", "MongoDB", collections[name].estimated_document_count(), 0, None
-    yield "sources with URLs", "MongoDB", collections["sources"].count_documents({"url": {"$ne": ""}}), 0, None
+        yield f"documents: {name}", "MongoDB", collections[name].estimated_document_count(), None, None
+    yield "sources with URLs", "MongoDB", collections["sources"].count_documents({"url": {"$ne": ""}}), None, None
     for export in recorded(collections):
-        yield f"export ({export['format']})", export["destination"], 1, 0, export["at"]
+        yield f"export ({export['format']})", export["destination"], 1, None, export["at"]
     data = settings.data_directory
     folders = [
         ("local files and cache", settings.media_directory), ("frame packs and proxies", settings.derived_directory),

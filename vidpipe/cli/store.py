@@ -9,7 +9,7 @@ import typer
 from vidpipe.cli.context import open_library
 from vidpipe.cli.interrupt import INTERRUPTED, stoppable
 from vidpipe.cli.options import Json, Search
-from vidpipe.cli.output import note, out, print_json, say, words
+from vidpipe.cli.output import counted, note, out, print_json, say, size, table, words
 from vidpipe.cli.progress import PartsDisplay
 from vidpipe.cli.video_selection import Where, chosen_videos
 from vidpipe.network.fetch_errors import FetchCancelled
@@ -23,6 +23,7 @@ _ACTION = (
 objects. repair: store missing and wrong ones again."
 )
 _STORE = "move: local, gridfs, s3://bucket/prefix, gs://…, az://… or dropbox://…; default: [Storage] Media."
+_DONE = {"move": "Moved", "repair": "Repaired"}
 _ORPHANS = "repair: delete objects of no video that are older than a day."
 
 
@@ -75,13 +76,20 @@ def store(
     if as_json:
         print_json(result)
         return 1 if report.notes else 0
-    for name, row in result.get(
-        "stores", {action: {"files and packs": report.count, "bytes": report.size_bytes}}
-    ).items():
-        say(out(), words(f"{name}: {', '.join(f'{number:,} {what}' for what, number in row.items())}"))
     if action == "status":
-        cache = "cache: {bytes:,} of {limit_bytes:,} bytes".format(**result["cache"])
-        say(out(), words(f"{cache}; {result['elsewhere']:,} videos are not in [Storage] Media"))
+        made = table("store", "videos", "packs", "size")
+        for name, row in result["stores"].items():
+            made.add_row(name, f"{row.get('videos', 0):,}", f"{row.get('packs', 0):,}", size(row.get("bytes", 0)))
+        out().print(made)
+        used, limit_bytes = size(result["cache"]["bytes"]), size(result["cache"]["limit_bytes"])
+        note(f"Cache: {used} of {limit_bytes}.")
+        if result["elsewhere"]:
+            note(f"{counted(result['elsewhere'], 'video')} elsewhere than [Storage] Media: `vidpipe store move`.")
+    elif action == "verify":
+        note("" if report.notes else "Everything is in its place.")
+    else:
+        verb = "Would be moved" if dry_run else _DONE[action]
+        note(f"{verb}: {counted(report.count, 'file')} and frame packs, {size(report.size_bytes)}.")
     for text in report.notes:
         say(out(), words(text, "yellow"))
     return 1 if report.notes else 0
