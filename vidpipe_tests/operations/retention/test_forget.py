@@ -18,8 +18,9 @@ from vidpipe.operations.proxies import proxy_path
 from vidpipe.operations.retention.video_removal import ForgottenVideo, forget
 from vidpipe.settings import Settings
 from vidpipe.sources.records import ListedSource
-from vidpipe.storage.object_store import ObjectStore, StoreError
+from vidpipe.storage.object_store import StoreError
 from vidpipe.storage.stores import Stores
+from vidpipe.storage.verified_store import VerifiedStore
 from vidpipe_tests.library.sample_library import GRAPH, fill, sha256_of, url_of
 from vidpipe_tests.operations.retention.conftest import write
 from vidpipe_tests.operations.retention.folder_store import folder_stores
@@ -202,5 +203,5 @@ def test_a_store_that_cannot_be_reached_stops_the_removal_of_its_videos_only(lib
     assert stored(library, SHA256) == {}
 
 
-def unreachable() -> ObjectStore:
+def unreachable() -> VerifiedStore:
     raise StoreError("There is no route to the host.")
