@@ -383,7 +383,8 @@ def test_dropbox_without_a_token_says_what_to_set(
     ("url", "module"), [("gs://films", "gcsfs"), ("az://films", "adlfs"), ("dropbox://x", "dropbox")]
 )
 def test_a_missing_package_is_named(url: str, module: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
+    for name in [module, *(name for name in sys.modules if name.startswith(f"{module}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UnavailableError, match=f"needs {module}, which is not installed") as error:
         Stores(settings).of(url)
     assert error.value.hint == "Install it: pip install 'vidpipe[cloud]'."
