@@ -8,6 +8,8 @@ import io
 import os
 import shutil
 import stat
+import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -185,3 +187,24 @@ def network_file_system(path: Path) -> str:
     mounts = [part for part in psutil.disk_partitions(all=True) if real.is_relative_to(part.mountpoint)]
     kinds = [part.fstype for part in sorted(mounts, key=lambda part: len(part.mountpoint))]
     return kinds[-1] if kinds and kinds[-1] in _NETWORK_FILE_SYSTEMS else ""
+
+
+def extract_files(archive: tarfile.TarFile, members: Iterable[tarfile.TarInfo], folder: Path) -> None:
+    """Write the regular files of a tar archive below `folder`, with their times. Anything else is left out.
+
+    Python has no extraction filters before 3.11.4.
+
+    Raises:
+        tarfile.TarError: A name leads outside, or the archive is damaged.
+        OSError: A file cannot be written.
+    """
+    for member in members:
+        path, content = folder / member.name, archive.extractfile(member) if member.isreg() else None
+        if content is None:
+            continue
+        if path.is_absolute() != folder.is_absolute() or ".." in path.parts or not path.is_relative_to(folder):
+            raise tarfile.ReadError(f"{member.name} leads outside")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with content, path.open("wb") as file:
+            shutil.copyfileobj(content, file)
+        os.utime(path, (member.mtime, member.mtime))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vidpipe.media.frame_pack import partial_folder
+from vidpipe.safe_files import extract_files
 from vidpipe.settings import Settings
 from vidpipe.storage.object_store import LOCAL, Progress, StoredObject, StoreError
 from vidpipe.storage.verified_store import VerifiedStore
@@ -108,7 +109,8 @@ class LocalStore(VerifiedStore):
 
 
 def _without_owner(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    return entry.replace(mtime=0, mode=0o644, uid=0, gid=0, uname="", gname="", deep=False)
+    entry.mtime, entry.mode, entry.uid, entry.gid, entry.uname, entry.gname = 0, 0o644, 0, 0, "", ""
+    return entry
 
 
 def _extract(archive: Path, folder: Path) -> None:
@@ -118,7 +120,7 @@ def _extract(archive: Path, folder: Path) -> None:
             files = list(islice(tar, _MAX_FILES + 1))
             plain = all(file.isreg() and not file.issparse() and _NAME.fullmatch(file.name) for file in files)
             if plain and len({file.name for file in files}) == len(files) <= _MAX_FILES:
-                return tar.extractall(folder, files, filter="data")
+                return extract_files(tar, files, folder)
     except tarfile.TarError:
         pass
     raise StoreError(f"{archive.name} is not the archive of a frame pack.", kind="permanent")

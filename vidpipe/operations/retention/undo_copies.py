@@ -24,7 +24,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.media_places import PLACE
 from vidpipe.library.schema import Document
 from vidpipe.operations.retention import PruneReport, cutoff
-from vidpipe.safe_files import private_directory
+from vidpipe.safe_files import extract_files, private_directory
 from vidpipe.settings import Settings
 from vidpipe.sources.media_store import MediaStore, hash_file
 from vidpipe.storage.object_store import DROPPED, LOCAL, Progress, StoredObject
@@ -150,7 +150,7 @@ def restore(library: Library, given: str, add_partition: Callable[[str], None]) 
     path = sealed_path(library.settings, copy)
     with _work_folder(path) as folder:
         with path.open("rb") as file, tarfile.open(fileobj=_MaskedFile(file), mode="r|") as archive:
-            archive.extractall(folder, filter="data")
+            extract_files(archive, archive, folder)
         rows = {one.name: bson.decode_all(one.read_bytes()) for one in (folder / "documents").iterdir()}
         (video,) = rows.pop("videos")
         sha256: str = video["_id"]
