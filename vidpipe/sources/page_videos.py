@@ -49,7 +49,7 @@ _FACTS = {
 
 
 @dataclass(frozen=True)
-class Candidate:
+class PageVideo:
     """A video of a page.
 
     Attributes:
@@ -75,7 +75,7 @@ class WebPage:
         oembed: URL that describes an embedded player in JSON; empty if there is none.
     """
 
-    videos: tuple[Candidate, ...]
+    videos: tuple[PageVideo, ...]
     data: SourceData
     oembed: str
 
@@ -112,7 +112,7 @@ def page_videos(content: bytes, base_url: str, content_type: str = "", max_heigh
     base = next(filter(None, bases), base_url)
     facts: dict[str, str] = {}
     found = [_candidate(base, max_height, one) for one in islice(_stated(tags, facts), _MOST_STATED)]
-    best: dict[str, Candidate] = {}
+    best: dict[str, PageVideo] = {}
     for one in sorted(filter(None, found), key=lambda candidate: candidate.rank):
         if one.url != base_url:
             best.setdefault(one.url, one)
@@ -184,7 +184,7 @@ def _quoted(text: str) -> Iterator[_Stated]:
             yield part, _SCRIPT, "a script", "file", words
 
 
-def _candidate(base: str, max_height: int, stated: _Stated) -> Candidate | None:
+def _candidate(base: str, max_height: int, stated: _Stated) -> PageVideo | None:
     value, place, where, kind, words = stated
     url, words = _absolute(base, value), words[:_LONGEST_TEXT]
     path = urlsplit(url).path.lower()
@@ -197,7 +197,7 @@ def _candidate(base: str, max_height: int, stated: _Stated) -> Candidate | None:
     height = next((one for one in heights if 100 <= one <= 4320), 0)
     best = -(height or _UNKNOWN_HEIGHT) if not max_height or height <= max_height else height
     rank = (minor, max(place, _PLAYER) if kind == "embed" else place, best, kind == "stream")
-    return Candidate(url, kind, f"{where}, {height}p" if height else where, rank)
+    return PageVideo(url, kind, f"{where}, {height}p" if height else where, rank)
 
 
 def _absolute(base: str, value: Any) -> str:

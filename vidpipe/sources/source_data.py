@@ -52,7 +52,7 @@ class StatedByUser:
         return (self.title, self.labels, self.priority, *filter(None, (self.licence, self.segments)))
 
 
-class Chapter(BaseModel, frozen=True):
+class SourceChapter(BaseModel, frozen=True):
     """A chapter, as the site states it; times in seconds."""
 
     start_s: float
@@ -86,7 +86,7 @@ class SourceData(BaseModel, frozen=True, extra="ignore"):
     uploaded_on: date | None = None
     licence: str = ""
     description: str = ""
-    chapters: tuple[Chapter, ...] = ()
+    chapters: tuple[SourceChapter, ...] = ()
     subtitles: dict[str, str] = {}
     chosen: str = ""
     reason: str = ""

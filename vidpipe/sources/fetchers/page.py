@@ -16,7 +16,7 @@ from vidpipe.sources.fetchers.fetcher import Attempts, FetchTask, ListedFile, Tr
 from vidpipe.sources.fetchers.http import PageFound, RemoteFile, Transfer
 from vidpipe.sources.fetchers.registry import Fetchers
 from vidpipe.sources.media_store import MediaStore, PartialFile
-from vidpipe.sources.page_videos import Candidate, WebPage, page_videos
+from vidpipe.sources.page_videos import PageVideo, WebPage, page_videos
 from vidpipe.sources.source_data import SourceData
 from vidpipe.sources.urls import SourceUrl, redacted_url
 
@@ -112,12 +112,12 @@ class PageAttempts:
         except PageFound as found:
             if found.kind in _PAGES:
                 return self.read(found)
-        return WebPage((Candidate(self._task.url.reveal(), "file", "the URL", (False,)),), SourceData(), "")
+        return WebPage((PageVideo(self._task.url.reveal(), "file", "the URL", (False,)),), SourceData(), "")
 
     def read(self, found: PageFound) -> WebPage:
         """Return the videos of a page. Raises FetchError if it has none."""
         if found.kind == "playlist":
-            return WebPage((Candidate(found.url, "embed", "a stream", (False,)),), SourceData(), "")
+            return WebPage((PageVideo(found.url, "embed", "a stream", (False,)),), SourceData(), "")
         most = self._task.settings.download.max_height
         page = page_videos(found.content, found.url, found.content_type, most)
         if page.oembed and not page.videos:
@@ -128,7 +128,7 @@ class PageAttempts:
                     embedded = json.loads(answer.content)["html"].encode()
                     page = replace(page, videos=page_videos(embedded, found.url, "charset=utf-8", most).videos)
         if not page.is_clear and self._known(found.url):
-            return WebPage((Candidate(found.url, "embed", _SITE, (False,)),), SourceData(), "")
+            return WebPage((PageVideo(found.url, "embed", _SITE, (False,)),), SourceData(), "")
         if not page.videos:
             titled = f", “{page.data.title[:100]}”," if page.data.title else ""
             raise FetchError(
@@ -139,10 +139,10 @@ class PageAttempts:
             )
         return page
 
-    def _tried(self, page: WebPage, url: str) -> Iterator[Candidate]:
+    def _tried(self, page: WebPage, url: str) -> Iterator[PageVideo]:
         yield from page.videos[:_MOST_TRIED]
         if page.is_clear and self._known(url):
-            yield Candidate(url, "embed", _SITE, (False,))
+            yield PageVideo(url, "embed", _SITE, (False,))
 
     def _known(self, url: str) -> bool:
         """Return whether yt-dlp knows the site of a page. Starting it takes seconds: the page itself is read first."""
@@ -154,7 +154,7 @@ class PageAttempts:
     def _shown(self, url: str) -> str:
         return self._transfer.scrubbed(redacted_url(url))
 
-    def _open(self, one: Candidate) -> Attempts:
+    def _open(self, one: PageVideo) -> Attempts:
         if one.url not in self._opened:
             if one.kind == "file":
                 self._opened[one.url] = self._transfer.to(one.url)

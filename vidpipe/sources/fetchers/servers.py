@@ -33,7 +33,7 @@ from vidpipe.network.http_errors import status_error
 from vidpipe.network.http_response import CHUNK_BYTES
 from vidpipe.network.session import authorities
 from vidpipe.settings.operation import Download
-from vidpipe.sources.fetchers.stream import Entry, FileServer, StreamFetcher
+from vidpipe.sources.fetchers.stream import FileServer, ServerEntry, StreamFetcher
 from vidpipe.sources.urls import SourceUrl, path_in_url, without_userinfo
 
 _UNKNOWN_COMMAND = ("500", "502", "504")
@@ -63,11 +63,11 @@ class FtpServer(FileServer):
             ftp.prot_p()
         ftp.voidcmd("TYPE I")
 
-    def stat(self) -> Entry:
+    def stat(self) -> ServerEntry:
         """Return size and version of the file, as far as the server tells."""
         return self._stat("", self.path)
 
-    def _stat(self, name: str, path: str) -> Entry:
+    def _stat(self, name: str, path: str) -> ServerEntry:
         size, modified = (self._asked(f"{command} {_sent(path[1:])}") for command in ("SIZE", "MDTM"))
         return _entry(name, size, modified)
 
@@ -89,12 +89,12 @@ class FtpServer(FileServer):
             yield data
         ftp.voidresp()
 
-    def blocks(self, offset: int, file: Entry) -> Iterator[bytes]:
+    def blocks(self, offset: int, file: ServerEntry) -> Iterator[bytes]:
         """Yield the bytes of the file from `offset` on."""
         with self._data(f"RETR {_sent(self.path[1:])}", offset) as data:
             yield from iter(lambda: data.read1(CHUNK_BYTES), b"")
 
-    def entries(self, folder: str) -> Iterator[Entry]:
+    def entries(self, folder: str) -> Iterator[ServerEntry]:
         """Yield what a folder contains (RFC 3659); without MLSD, whatever has a size is a file."""
         place = _sent(folder[1:-1] or folder[1:])
         try:
@@ -110,7 +110,7 @@ class FtpServer(FileServer):
                 try:
                     yield self._stat(name, folder + name)
                 except (ftplib.error_perm, ValueError):  # ftplib refuses line breaks
-                    yield Entry(name, None, "", is_folder=True)
+                    yield ServerEntry(name, None, "", is_folder=True)
 
     def _lines(self, command: str) -> Iterator[str]:
         with self._data(command) as data:
@@ -123,10 +123,10 @@ def _sent(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
-def _entry(name: str, size: str, modified: str, is_folder: bool = False) -> Entry:
+def _entry(name: str, size: str, modified: str, is_folder: bool = False) -> ServerEntry:
     known = size.isdecimal() and len(size) < 19
     version = (size, modified[:14]) if known and modified else ()
-    return Entry.of(name, int(size) if known else None, *version, is_folder=is_folder)
+    return ServerEntry.of(name, int(size) if known else None, *version, is_folder=is_folder)
 
 
 class SftpServer(FileServer):
@@ -158,14 +158,14 @@ class SftpServer(FileServer):
             f"Check and accept it once with `ssh -p {self.port} {self.host}`, or add it with ssh-keyscan.",
         )
 
-    def stat(self) -> Entry:
+    def stat(self) -> ServerEntry:
         """Return size and version of a regular file."""
         found = self._sftp.stat(self.path.removeprefix("/~/"))
         if not stat.S_ISREG(found.st_mode or 0):
             raise FetchError("this is not a file.", "The URL of a folder ends with a slash.")
-        return Entry.of("", found.st_size, found.st_size, found.st_mtime)
+        return ServerEntry.of("", found.st_size, found.st_size, found.st_mtime)
 
-    def blocks(self, offset: int, file: Entry) -> Iterator[bytes]:
+    def blocks(self, offset: int, file: ServerEntry) -> Iterator[bytes]:
         """Yield the bytes of the file from `offset` on."""
         size_bytes = file.size_bytes or 0
         with self._sftp.open(self.path.removeprefix("/~/"), "rb") as opened:
@@ -174,12 +174,12 @@ class SftpServer(FileServer):
                 firsts = range(start, stop, _REQUEST_BYTES)
                 yield from opened.readv([(first, min(_REQUEST_BYTES, stop - first)) for first in firsts])
 
-    def entries(self, folder: str) -> Iterator[Entry]:
+    def entries(self, folder: str) -> Iterator[ServerEntry]:
         """Yield what a folder contains, without links."""
         for one in self._sftp.listdir_iter(folder.removeprefix("/~/") or "."):
             mode = one.st_mode or 0
             if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-                yield Entry.of(one.filename, one.st_size, one.st_size, one.st_mtime, is_folder=stat.S_ISDIR(mode))
+                yield ServerEntry.of(one.filename, one.st_size, one.st_size, one.st_mtime, is_folder=stat.S_ISDIR(mode))
 
 
 class BucketServer(FileServer):
@@ -202,27 +202,27 @@ class BucketServer(FileServer):
         service = self._files.url("bucket/object") if google else self._files.service_client.url
         self.policy.check_host(service, proxied=self.settings.use_proxy)
 
-    def stat(self) -> Entry:
+    def stat(self) -> ServerEntry:
         """Return size and version of an object."""
         found = _object(self._files.info(self.host + self.path, timeout=self.settings.read_timeout))
         if found.is_folder:
             raise FileNotFoundError
         return found
 
-    def blocks(self, offset: int, file: Entry) -> Iterator[bytes]:
+    def blocks(self, offset: int, file: ServerEntry) -> Iterator[bytes]:
         """Yield the bytes of an object from `offset` on."""
         for start in range(offset, file.size_bytes or 0, _BUCKET_BLOCK_BYTES):
             part = {"start": start, "end": start + _BUCKET_BLOCK_BYTES, "timeout": self.settings.read_timeout}
             yield self._files.cat_file(self.host + self.path, **part)
 
-    def entries(self, folder: str) -> Iterator[Entry]:
+    def entries(self, folder: str) -> Iterator[ServerEntry]:
         """Yield what a folder contains."""
         return map(_object, self._files.ls(self.host + folder, detail=True, timeout=self.settings.read_timeout))
 
 
-def _object(found: dict[str, Any]) -> Entry:
+def _object(found: dict[str, Any]) -> ServerEntry:
     name, version = found["name"].rstrip("/").rpartition("/")[2], found.get("generation") or found.get("etag") or ""
-    return Entry.of(name, found.get("size"), version, is_folder=found["type"] == "directory")
+    return ServerEntry.of(name, found.get("size"), version, is_folder=found["type"] == "directory")
 
 
 class DropboxServer(FileServer):
@@ -247,11 +247,11 @@ class DropboxServer(FileServer):
             oauth2_refresh_token=refresh, app_key=key, app_secret=secret,
         )  # fmt: skip
 
-    def stat(self) -> Entry:
+    def stat(self) -> ServerEntry:
         """Return size and revision of a file."""
         return _dropbox_entry(self._client.files_get_metadata(self.path))
 
-    def blocks(self, offset: int, file: Entry) -> Iterator[bytes]:
+    def blocks(self, offset: int, file: ServerEntry) -> Iterator[bytes]:
         """Yield the bytes of the file from `offset` on."""
         part = {"Range": f"bytes={offset}-{(file.size_bytes or 1) - 1}"}
         _, response = self._client.files_download(self.path, extra_headers=part)
@@ -259,7 +259,7 @@ class DropboxServer(FileServer):
             raise FetchError("Dropbox sends all of the file instead of its rest.")
         yield from response.iter_content(CHUNK_BYTES)
 
-    def entries(self, folder: str) -> Iterator[Entry]:
+    def entries(self, folder: str) -> Iterator[ServerEntry]:
         """Yield what a folder contains."""
         page = self._client.files_list_folder(folder.rstrip("/"))
         yield from map(_dropbox_entry, page.entries)
@@ -268,9 +268,9 @@ class DropboxServer(FileServer):
             yield from map(_dropbox_entry, page.entries)
 
 
-def _dropbox_entry(found: Any) -> Entry:
+def _dropbox_entry(found: Any) -> ServerEntry:
     revision = getattr(found, "rev", None)
-    return Entry.of(found.name, getattr(found, "size", None), revision or "", is_folder=revision is None)
+    return ServerEntry.of(found.name, getattr(found, "size", None), revision or "", is_folder=revision is None)
 
 
 class WebDavServer(FileServer):
@@ -289,7 +289,7 @@ class WebDavServer(FileServer):
             self.policy.check_host(self.request_url(), proxied=True)
             self.session.proxies = get_environ_proxies(self.request_url())
 
-    def entries(self, folder: str) -> Iterator[Entry]:
+    def entries(self, folder: str) -> Iterator[ServerEntry]:
         """Yield what a folder contains. What the server's answer says about other places is ignored."""
         base, auth = without_userinfo(self.request_url())
         url, limits = urljoin(base, path_in_url(folder)), self.settings
@@ -306,7 +306,7 @@ class WebDavServer(FileServer):
             if place[:2] == urlsplit(url)[:2] and path.startswith(folder):
                 is_folder = found.find(".//{DAV:}resourcetype/{DAV:}collection") is not None
                 version = etag if not etag or '"' in etag else f'"{etag}"'
-                yield Entry(path[len(folder) :].removesuffix("/"), None, version, is_folder)
+                yield ServerEntry(path[len(folder) :].removesuffix("/"), None, version, is_folder)
 
 
 FtpFetcher, SftpFetcher = partial(StreamFetcher, FtpServer), partial(StreamFetcher, SftpServer)

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vidpipe.errors import UNSAFE
-from vidpipe.sources.source_data import Chapter, SourceData
+from vidpipe.sources.source_data import SourceChapter, SourceData
 
 #: Of formats that yt-dlp downloads by itself.
 _PROTOCOLS = frozenset({"http", "https", "m3u8", "m3u8_native", "http_dash_segments"})
@@ -122,7 +122,9 @@ class SiteJob:
         fields: dict[str, Any] = {ours: cleaned(info.get(theirs), _MOST_TEXT) for ours, theirs in _TEXTS.items()}
         fields["uploaded_on"] = f"{day[:4]}-{day[4:6]}-{day[6:]}" if day.isdecimal() else None
         fields["chapters"] = [
-            Chapter(start_s=one.get("start_time") or 0, end_s=one.get("end_time"), title=cleaned(one.get("title"), 300))
+            SourceChapter(
+                start_s=one.get("start_time") or 0, end_s=one.get("end_time"), title=cleaned(one.get("title"), 300)
+            )
             for one in (info.get("chapters") or ())[:_MOST_CHAPTERS]
         ]
         data = SourceData(**fields, subtitles=dict(self._subtitles(info)))

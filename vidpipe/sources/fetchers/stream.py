@@ -43,7 +43,7 @@ _GONE = re.compile(
 _DENIED = re.compile(r"\w*(Authenti|AuthError|Permission|HostKey)|\w+ 40[139]:|OSError.*Forbid|error_perm : 53", re.I)
 
 
-class Entry(NamedTuple):
+class ServerEntry(NamedTuple):
     """A file or folder on a server.
 
     Attributes:
@@ -59,7 +59,7 @@ class Entry(NamedTuple):
     is_folder: bool
 
     @classmethod
-    def of(cls, name: str, size_bytes: int | None, *version: object, is_folder: bool = False) -> Entry:
+    def of(cls, name: str, size_bytes: int | None, *version: object, is_folder: bool = False) -> ServerEntry:
         """Return an entry whose version consists of these parts."""
         text = re.sub("[^!#-~]", "", "-".join(map(str, version)))
         return cls(name, size_bytes, f'"{text}"' if text else "", is_folder)
@@ -105,15 +105,15 @@ class FileServer(RemoteFile, BaseAdapter):
         """Close the connections."""
         self.live.shut_down()
 
-    def stat(self) -> Entry:
+    def stat(self) -> ServerEntry:
         """Return what is known about the file."""
         raise NotImplementedError
 
-    def blocks(self, offset: int, file: Entry) -> Iterator[bytes]:
+    def blocks(self, offset: int, file: ServerEntry) -> Iterator[bytes]:
         """Yield the bytes of the file from `offset` on."""
         raise NotImplementedError
 
-    def entries(self, folder: str) -> Iterator[Entry]:
+    def entries(self, folder: str) -> Iterator[ServerEntry]:
         """Yield what a folder contains."""
         raise NotImplementedError
 
@@ -149,7 +149,7 @@ class FileServer(RemoteFile, BaseAdapter):
             told = isinstance(error, TimeoutError | VidpipeError)
             raise error if told else ProtocolError(str(error), error) from error
 
-    def _bytes(self, offset: int, file: Entry) -> Iterator[bytes]:
+    def _bytes(self, offset: int, file: ServerEntry) -> Iterator[bytes]:
         yield from self.blocks(offset, file)
         if self.stat() != file:
             raise EOFError("the file has changed")
