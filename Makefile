@@ -8,7 +8,7 @@ PYTEST := $(VENV)/python -m pytest -q
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup full-setup qwen demo demo-qwen check test soak screenshots lint format bench clean
+.PHONY: help setup full-setup qwen demo demo-cluster demo-qwen check test soak screenshots lint format bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ qwen: ## Install the packages of Backend = qwen: torch, transformers and more, a
 
 demo: setup ## Process a few sample clips through all stages and show the results
 	@$(VENV)/python scripts/demo.py
+
+demo-cluster: setup ## Share the sample clips between two workers: Redis, PostgreSQL, a replica set, all on this machine
+	@$(VENV)/python scripts/demo_cluster.py
 
 demo-qwen: full-setup ## Describe simple clips with the tiny Qwen2-VL of the tests
 	@$(VENV)/python scripts/demo_qwen.py
@@ -62,8 +65,11 @@ bench: full-setup ## Run the benchmarks; see docs/benchmarks.md
 	$(VENV)/python -m benchmarks.throughput
 	$(VENV)/python -m benchmarks.orchestration
 	$(VENV)/python -m benchmarks.memory
-	$(VENV)/python -m benchmarks.sweep
+	$(VENV)/python -m benchmarks.clip_cutting
+	$(VENV)/python -m benchmarks.retag
 	$(VENV)/python -m benchmarks.growth
+	$(VENV)/python -m benchmarks.cluster
+	$(VENV)/python -m benchmarks.partitions 10000 100000
 	$(VENV)/python -m benchmarks.search
 	$(VENV)/python -m benchmarks.library_page
 	$(VENV)/python -m benchmarks.sensor_tick

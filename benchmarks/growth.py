@@ -26,8 +26,9 @@ from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.in_process_run import run_process
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import IngestFacts, Item, Outcome, Stage, StageContext, StageResult
+from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageResult
 from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.ingest_facts import IngestFacts
 
 OUT = Path(__file__).parent / "out" / "growth"
 SIZES = (100, 1000, 10_000)

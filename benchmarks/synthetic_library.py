@@ -11,7 +11,7 @@ import hashlib
 import random
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,8 @@ from vidpipe.library.videos import chunked
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import INGEST, IngestFacts
+from vidpipe.stages.contract import INGEST
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.default_graph import GRAPH
 
 PROTOTYPES = 50
@@ -74,7 +75,11 @@ def _subtitles(number: int) -> str:
     return "\n".join(lines)
 
 
-def fill(library: Library, settings: Settings, clips: list[Path], videos: int) -> None:
+#: Fills in what a copy has of its own: takes its number and document, returns its scenes.
+Own = Callable[[int, dict[str, Any]], list[dict[str, Any]]]
+
+
+def fill(library: Library, settings: Settings, clips: list[Path], videos: int, own: Own = lambda *_: []) -> None:
     """Takes `clips` through all stages, then brings the library to `videos` documents, the clips' own included."""
     for clip in clips:
         stat = clip.stat()
@@ -90,8 +95,12 @@ def fill(library: Library, settings: Settings, clips: list[Path], videos: int) -
         raise SystemExit(f"the prototypes did not get through: {[str(event.error) for event in report.failures[:3]]}")
     prototypes = list(library.collections["videos"].find())
     copies = _copies(prototypes, videos - len(prototypes))
-    for ids in chunked((str(number) for number in range(videos - len(prototypes))), 1000):
-        library.collections["videos"].insert_many([next(copies) for _ in ids], ordered=False)
+    for numbers in chunked(range(videos - len(prototypes)), 1000):
+        made = [next(copies) for _ in numbers]
+        scenes = [row for number, copy in zip(numbers, made, strict=True) for row in own(number, copy)]
+        library.collections["videos"].insert_many(made, ordered=False)
+        if scenes:
+            library.collections["scenes"].insert_many(scenes, ordered=False)
 
 
 def _copies(prototypes: list[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:

@@ -43,6 +43,8 @@ def main() -> int:
                 print("setup: espeak-ng is not available; sample clips have no speech", flush=True)
             if "qwen-tests" in sys.argv and machine.ensure_chromium() is None:
                 print("setup: chromium is not available; the browser tests are skipped", flush=True)
+            if "qwen-tests" in sys.argv and (lacking := machine.ensure_cluster()):
+                print(f"setup: no {' and '.join(lacking)}; the tests of several machines are skipped", flush=True)
         except machine.Missing as missing:
             print(f"\nsetup: {missing}", file=sys.stderr)
             return 1

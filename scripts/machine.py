@@ -102,6 +102,20 @@ def ensure_espeak() -> bool:
     return shutil.which("espeak-ng") is not None
 
 
+def ensure_cluster() -> list[str]:
+    """Install the servers that several machines share, if they are missing. Return the packages that still are."""
+    for package in _missing_servers():
+        print(f"setup: {package}", flush=True)
+        install({}, default=package)
+    return _missing_servers()
+
+
+def _missing_servers() -> list[str]:
+    postgres = shutil.which("postgres") or [*Path("/usr/lib/postgresql").glob("*/bin/postgres")]
+    there = {"redis-server": shutil.which("redis-server"), "postgresql": postgres}
+    return [package for package, found in there.items() if not found]
+
+
 def ensure_mongod(python: Path) -> None:
     """Check that the embedded server can start, unless the settings name another server.
 

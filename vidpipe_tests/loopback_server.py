@@ -11,15 +11,15 @@ from typing import Any, Self
 
 
 class LoopbackServer(ThreadingHTTPServer):
-    """Serves on a free port of `host` while it is used as a context.
+    """Serves on `port` of `host`, 0 for a free one, while it is used as a context.
 
     lock: for what handlers write down; stopping: set at the end, for handlers that wait
     """
 
     daemon_threads = True
 
-    def __init__(self, handler: type[BaseHTTPRequestHandler], host: str = "127.0.0.1") -> None:
-        super().__init__((host, 0), handler)
+    def __init__(self, handler: type[BaseHTTPRequestHandler], host: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__((host, port), handler)
         self.host, self.port = host, self.server_port
         self.lock = threading.Lock()
         self.stopping = threading.Event()

@@ -15,12 +15,13 @@ from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, size, words
 from vidpipe.cli.progress import PartsDisplay
 from vidpipe.library.connection import Connection, connect
+from vidpipe.library.library import Library
 from vidpipe.library.schema import SCHEMA_VERSION
 from vidpipe.library.schema_setup import MIGRATIONS
 from vidpipe.operations.backups import manifest as manifests
 from vidpipe.operations.backups.backup import back_up, backup_json
 from vidpipe.operations.backups.file_transfer import restore_home_files
-from vidpipe.operations.backups.manifest import BackupCancelled, Manifest, ProgressMonitor
+from vidpipe.operations.backups.manifest import BackupCancelled, BackupManifest, ProgressMonitor
 from vidpipe.operations.backups.restore import (
     RestoreResult,
     check_backup,
@@ -141,7 +142,7 @@ def restore(
                     _confirm_replacement(report)
                 report = _restore(connection, settings, (folder, manifest), display, replace=replace)
                 if settings_too:
-                    report["settings"] = restore_home_files(settings.home, folder, manifest.settings)
+                    report["settings"] = restore_home_files(settings, folder, manifest.settings)
     report["dry_run"] = dry_run
     if not dry_run:
         audit("restore", **report)
@@ -151,7 +152,7 @@ def restore(
         _show_restore(report)
 
 
-def _with_backup_settings(call: CommandContext, folder: Path, manifest: Manifest) -> CommandContext:
+def _with_backup_settings(call: CommandContext, folder: Path, manifest: BackupManifest) -> CommandContext:
     """Return `call` with the settings of the backup."""
     if CONFIG_NAME not in manifest.settings:
         note("The backup contains no config.ini; this home's is kept.", "yellow")
@@ -172,7 +173,7 @@ def _run_stoppable(display: PartsDisplay, work: Any, said: str = "Stopping; the 
         raise KeyboardInterrupt from None
 
 
-def _preview(connection: Connection, folder: Path, manifest: Manifest) -> dict[str, Any]:
+def _preview(connection: Connection, folder: Path, manifest: BackupManifest) -> dict[str, Any]:
     there = count_documents(connection)
     report = restore_json(RestoreResult(folder, manifest, replaced={} if is_empty(there) else there))
     report["into"] = f"{connection.collection('videos').full_name} at {connection.host}"
@@ -195,7 +196,12 @@ def _confirm_replacement(report: Mapping[str, Any]) -> None:
 
 
 def _restore(
-    connection: Connection, settings: Settings, chosen: tuple[Path, Manifest], display: PartsDisplay, *, replace: bool
+    connection: Connection,
+    settings: Settings,
+    chosen: tuple[Path, BackupManifest],
+    display: PartsDisplay,
+    *,
+    replace: bool,
 ) -> dict[str, Any]:
     def work(follower: Any) -> RestoreResult:
         return restore_backup(connection, settings, build_graph(settings), *chosen, replace=replace, monitor=follower)
@@ -207,12 +213,12 @@ def _restore(
 
 
 def _add_partitions(settings: Settings, videos: Iterable[str]) -> None:
-    """Add a Dagster partition for each video."""
+    """Add a Dagster partition for each video, within the limit."""
     from vidpipe.pipeline.instance import instance
-    from vidpipe.pipeline.partitions import add_videos
+    from vidpipe.pipeline.partitions import VideoPartitions
 
-    with instance(settings) as opened:
-        add_videos(opened, videos)
+    with instance(settings) as opened, Library.open(settings, build_graph(settings)) as library:
+        VideoPartitions(opened, library).add(videos)
 
 
 def _show_restore(report: Mapping[str, Any]) -> None:

@@ -1,22 +1,23 @@
 """vidpipe check: decode videos completely to find damage."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from threading import Event
 from typing import Annotated, Any
 
 import typer
 
 from vidpipe.cli.context import OpenLibrary, open_library
-from vidpipe.cli.interrupt import INTERRUPTED, stoppable
+from vidpipe.cli.interrupt import INTERRUPTED, in_threads, stoppable
 from vidpipe.cli.options import Json, Search
 from vidpipe.cli.output import duration, note, out, print_json, say, table, words
 from vidpipe.cli.progress import PartsDisplay
+from vidpipe.cli.show import times_of
 from vidpipe.cli.video_selection import All, Where, chosen_videos
 from vidpipe.errors import MediaError
+from vidpipe.library.checks import record_check
+from vidpipe.library.videos import name_of, stored_path
 from vidpipe.media.facts import Damage
-from vidpipe.network.fetch_errors import FetchCancelled
-from vidpipe.stages.contract import Cancelled, Item, StageContext, StageError
+from vidpipe.stages.contract import StageContext, StageError
 from vidpipe.storage.object_store import StoreError
 
 Found = dict[str, Any]
@@ -38,8 +39,9 @@ def check(
     """Decode every frame of videos and report damage.
 
     `vidpipe run` skips most frames of many videos ([SceneDetection] Decode = auto) and sees no damage in those. Also
-    decodes the sound that the stage scenes measures. Nothing in the library changes. Exit code 1: a video is damaged
-    or could not be checked.
+    decodes the sound that the stage scenes measures. When a video was checked and which times of it are damaged is
+    stored, shown by `vidpipe show` and exported; results of stages stay as they are. Exit code 1: a video is damaged or
+    could not be checked.
     """
     with open_library(context) as opened:
         ids = chosen_videos(opened, named or (), every=every, where=where or (), search=search)
@@ -61,47 +63,32 @@ def _check_all(
     opened: OpenLibrary, ids: Sequence[str], cancelled: Event, display: PartsDisplay
 ) -> tuple[list[Found], bool]:
     """Return what was found of each checked video, in the order of `ids`, and whether the check was stopped."""
-    found: dict[str, Found | None] = {}
-    shares: dict[str, float] = {}
-
-    def progress(sha256: str, share: float) -> None:
-        shares[sha256] = share
-        display.progress("videos", len(found) + sum(shares.copy().values()), len(ids))
-
+    progress = display.shares("videos", len(ids))
     context = StageContext(opened.settings, cancelled=cancelled, progress=progress, files=opened.library.files)
-    with ThreadPoolExecutor(opened.settings.concurrency.workers, "check") as pool:
-        checks = {pool.submit(_check, opened, sha256, context): sha256 for sha256 in ids}
-        try:
-            for done in as_completed(checks):
-                found[checks[done]] = done.result()
-                shares.pop(checks[done], None)
-                display.progress("videos", len(found), len(ids))
-        except BaseException:  # the library is unreachable, or a bug: the other videos are not checked first
-            cancelled.set()
-            raise
-    return [video for video in map(found.get, ids) if video is not None], cancelled.is_set()
+    workers = opened.settings.concurrency.workers
+    found = in_threads(lambda sha256: _check(opened, sha256, context), ids, workers, cancelled, progress)
+    return list(found.values()), cancelled.is_set()
 
 
 def _check(opened: OpenLibrary, sha256: str, context: StageContext) -> Found | None:
-    """Decode one video; None if the check was stopped, or if the video was forgotten meanwhile."""
-    if context.cancelled.is_set() or (row := opened.library.videos.get(sha256)) is None:
+    """Decode one video; None if it was forgotten meanwhile."""
+    if (row := opened.library.videos.get(sha256)) is None:
         return None
-    from vidpipe.media.probe import probe  # imports numpy
-    from vidpipe.stages.video_decode import decode_video, find_damage
+    from vidpipe.stages.video_decode import damaged_spans, decode_video, find_damage, probed_item  # imports numpy
 
-    found: Found = {"video": sha256, "name": (row["ingest"]["names"] or [sha256[:12]])[0]}
-    stored = (row.get("raw_video") or row["ingest"])["path"]
+    found: Found = {"video": sha256, "name": name_of(row)}
+    stored = stored_path(row)
     try:
         with context.files.video(sha256, stored, context.cancelled) as path:
-            facts = dict(probe(path, name=str(path), limits=opened.settings.limits))
-            item = Item(sha256, {"raw_video.path": stored, **{f"metadata.{name}": facts[name] for name in facts}})
+            item = probed_item(sha256, path, opened.settings, stored)
             decoded = decode_video(item, context)
-    except (Cancelled, FetchCancelled):
-        return None
+            damage = find_damage(decoded, item)
+            spans = damaged_spans(path, item, context.settings, damage, decoded) if damage else []
     except (MediaError, StageError, StoreError) as error:
         return {**found, "state": "failed", "sentence": error.message, "hint": error.hint}
-    damage = find_damage(decoded, item)
+    record_check(opened.library, sha256, damage.sentence if damage else "", spans)
     found |= {"state": "damaged" if damage else "intact", "frames": decoded.frames}
+    found["spans"] = [{"start_s": start_s, "end_s": end_s} for start_s, end_s in spans]
     damage = damage or Damage(decoded_s=decoded.end_us / 1e6, expected_s=item["metadata.duration_s"])
     return {**found, "expected_frames": item["metadata.frame_count"], **damage.model_dump()}
 
@@ -118,5 +105,6 @@ def _show(found: Sequence[Found]) -> None:
     for video in found:
         if video["state"] != "intact":
             say(out(), words(f"{video['name']}: {video['sentence']}", "red"))
-            for line in filter(None, (*video.get("messages", ())[1:], video.get("hint"))):
+            damaged = f"Damaged: {times_of(spans)}." if (spans := video.get("spans")) else None
+            for line in filter(None, (*video.get("messages", ())[1:], damaged, video.get("hint"))):
                 say(out(), words(line, "dim"), "  ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -34,15 +36,24 @@ class CommandContext:
     log_level: str | None = None
     kept: KeptHome | None = None
 
-    def load(self, overrides: Mapping[str, Any] | None = None) -> LoadedSettings:
+    def load(self, overrides: Mapping[str, Any] | None = None, standalone: Path | None = None) -> LoadedSettings:
         """Return the effective settings and configure logging. Raises SettingsError."""
         from vidpipe.settings import configure_logging, load, notice
 
-        loaded = load(self.home, config=self.config, overrides={"logging.level": self.log_level, **(overrides or {})})
+        given = {"logging.level": self.log_level, **(overrides or {})}
+        loaded = load(self.home, config=self.config, overrides=given, standalone=standalone)
         configure_logging(loaded.settings)
         for sentence in loaded.notices:
             notice(sentence)
         return loaded
+
+
+def user_name() -> str:
+    """Return who calls vidpipe: the number of a user without a name, as containers may have."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def command_context(context: typer.Context) -> CommandContext:

@@ -31,6 +31,7 @@ from vidpipe.media import ffmpeg
 from vidpipe.models.builders import template_prompts
 from vidpipe.operations.backups.manifest import whole_backups
 from vidpipe.runner.plan import Plan
+from vidpipe.runner.rule_changes import edits_wait, rules_problem
 from vidpipe.safe_files import readable_by_others
 from vidpipe.settings import Settings, free_by_disk
 from vidpipe.settings.home import LOCAL_CONFIG_NAME
@@ -38,6 +39,7 @@ from vidpipe.settings.logs import AUDIT_NAME
 from vidpipe.settings.plugins import installed_plugins
 from vidpipe.stages.registry import build_graph, enabled_analyses
 from vidpipe.tagging.categories import build_categories
+from vidpipe.tagging.rule_files import tag_rule_texts
 from vidpipe.tagging.rules import build_rules
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -103,6 +105,7 @@ _OLD_DAYS = 90
 _OLD_DEFAULTS = frozenset(
     (
         "d8e35c1471ee", "f869f29a7d47", "c74ec4269bbe", "3c2b00118e4d", "2b337a106ef5", "c42f74ab01b8", "f6bdeb86f446",
+        "99418cb97979",
     )
 )  # fmt: skip
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
@@ -263,6 +266,10 @@ def _rules(settings: Settings) -> Finding:
         f"{counted(len(rules.rules), 'tag rule')}, {len(categories.categories)} categories, "
         f"{counted(len(settings.qwen_vl.prompts), 'prompt')}, {counted(len(prompts.questions), 'question')}"
     )
+    found += f", {counted(len(tag_rule_texts(settings)), 'file')} of tag rules"
+    if edits_wait(settings):
+        problem = rules_problem(settings) or "`vidpipe rules plan` shows what the edits would do."
+        return Finding("warn", f"{found}; edited files wait for `vidpipe rules apply`", problem)
     for path in map(settings.resolve, (settings.rules.custom_tag_rules, settings.rules.categories)):
         if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest()[:12] in _OLD_DEFAULTS:
             found += f"; {path} is the unchanged default of an older version"
@@ -321,6 +328,7 @@ def _sites(settings: Settings) -> Finding:
 def _dagster(settings: Settings) -> Finding:
     from vidpipe.operations.services.state import dagster_home
     from vidpipe.pipeline.build import build_definitions
+    from vidpipe.pipeline.cluster_config import ADDRESSES, check_server
     from vidpipe.pipeline.instance import check_history
 
     folder = dagster_home(settings)
@@ -328,7 +336,8 @@ def _dagster(settings: Settings) -> Finding:
     check_history(folder, thorough=True)
     build_definitions(build_graph(settings), settings)  # raises if Dagster or our definitions cannot be loaded
     version = importlib.metadata.version("dagster")
-    return Finding("ok", f"{version}, history in {settings.relative(folder)}")
+    servers = "".join(f", {key} at {host}" for key in ADDRESSES if (host := check_server(settings, key)))
+    return Finding("ok", f"{version}, history in {settings.relative(folder)}{servers}")
 
 
 def _readable_by_others(settings: Settings) -> Finding | None:

@@ -1,13 +1,12 @@
 """vidpipe forget: remove videos and everything about them."""
 
-import getpass
 import sys
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from vidpipe.cli.context import OpenLibrary, open_library
+from vidpipe.cli.context import OpenLibrary, open_library, user_name
 from vidpipe.cli.options import Json, Search
 from vidpipe.cli.output import counted, note, out, print_error, print_json, size, words
 from vidpipe.cli.video_selection import Where, chosen_videos
@@ -50,7 +49,7 @@ def forget(
         from vidpipe.pipeline.instance import instance
         from vidpipe.pipeline.partitions import add_videos
 
-        by, sources, unknown = getpass.getuser(), list[str](), list[NoSuchVideo]()
+        by, sources, unknown = user_name(), list[str](), list[NoSuchVideo]()
         if undo:
             with instance(opened.settings) as dagster:
                 restored = restore(opened.library, undo, lambda key: add_videos(dagster, [key]))

@@ -9,7 +9,7 @@ import typer
 from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, say, size, words
-from vidpipe.cli.video_selection import index_progress
+from vidpipe.cli.video_selection import many_progress
 from vidpipe.search.index import IndexStatus, SearchIndex, rebuild
 
 
@@ -32,7 +32,7 @@ def index(
     """
     with open_library(context) as opened:
         if action is IndexAction.rebuild:
-            with index_progress() as progress:
+            with many_progress() as progress:
                 rebuild(opened.library, note=note, progress=progress)
         status = SearchIndex(opened.library).status()
     if as_json:

@@ -7,16 +7,19 @@ and no library used by the work can replace the signal handlers.
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, NoReturn, TypeVar
 
 from vidpipe.cli.output import note
 
+Task = TypeVar("Task", bound=Hashable)
 Result = TypeVar("Result")
 
 #: Exit code of an interrupted command.
@@ -26,6 +29,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: A command that is still running this long after SIGTERM is killed.
 _TERM_LIMIT_S = 4.0
 _REPEAT_AFTER_S = 0.05
+#: Folders of commands that delete them at their end, and that `exit_now` deletes otherwise.
+TEMPORARY: list[str] = []
 
 
 def end_on_sigterm() -> None:
@@ -71,6 +76,8 @@ def exit_now(number: int) -> NoReturn:
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 child.kill()
+    for name in TEMPORARY:
+        shutil.rmtree(name, ignore_errors=True)
     if sys.stderr.isatty():
         os.write(sys.stderr.fileno(), _SHOW_CURSOR)  # a progress display hides it
     os._exit(128 + number)
@@ -99,7 +106,7 @@ def stoppable(work: Callable[[threading.Event], Result], say: Callable[[str], No
         if cancelled.is_set():
             exit_now(number)
         cancelled.set()
-        say("Stopping: finished results are being stored. Press Ctrl-C again to quit.")
+        say("Stopping in good order. Press Ctrl-C again to quit.")
 
     before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
     try:
@@ -114,3 +121,38 @@ def stoppable(work: Callable[[threading.Event], Result], say: Callable[[str], No
     if fault:
         raise fault[0]
     return ended[0]
+
+
+def in_threads(
+    work: Callable[[Task], Result | None], tasks: Sequence[Task], workers: int, cancelled: threading.Event,
+    progress: Callable[[Task, float], None],
+) -> dict[Task, Result]:  # fmt: skip
+    """Return what `work` returns for each task, in the order of the tasks; None and what was cancelled are left out.
+
+    Args:
+        work: Does one task. If it raises another error than that it was cancelled, all other tasks are cancelled.
+        tasks: The tasks.
+        workers: Number of tasks that are done at the same time.
+        cancelled: Set when the work should stop.
+        progress: Called with each task that is done, and 1.
+    """
+    from vidpipe.network.fetch_errors import FetchCancelled
+    from vidpipe.stages.contract import Cancelled
+
+    found: dict[Task, Result] = {}
+
+    def attempt(task: Task) -> None:
+        with contextlib.suppress(Cancelled, FetchCancelled):
+            if not cancelled.is_set():
+                if (result := work(task)) is not None:
+                    found[task] = result
+                progress(task, 1.0)
+
+    with ThreadPoolExecutor(workers, "work") as pool:
+        try:
+            for done in as_completed([pool.submit(attempt, task) for task in tasks]):
+                done.result()
+        except BaseException:  # the library is unreachable, or a bug: the other tasks are not done first
+            cancelled.set()
+            raise
+    return {task: found[task] for task in tasks if task in found}

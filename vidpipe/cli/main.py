@@ -26,7 +26,8 @@ INTERNAL_ERROR = 70
 #: Python's own 700 triggers hundreds of collections while imports create objects that stay.
 _GC_THRESHOLD = 50_000
 
-#: command -> (module:function, first sentence of its help). Only the module of the command that runs is imported.
+#: command -> (module:function, first sentence of its help); a group has no function, and its commands follow it.
+#: Only the module of the command that runs is imported.
 COMMANDS = {
     "init": ("config:init", "Create a home: config.ini with every setting explained, rules/ and data/."),
     "add": ("add:add", "Add videos: download or copy, check, and store each once under its hash."),
@@ -36,18 +37,51 @@ COMMANDS = {
     "stats": ("stats:stats", "Show stage times, hit rates, failures, growth by day, and the slowest videos."),
     "list": ("search:list_videos", "List videos, newest first."),
     "show": ("show:show", "Show everything known about one video."),
+    "rules": ("", "Check, plan, apply and undo changes of rules, and see how good the rules are."),
+    "rules check": (
+        "rules_check:check",
+        "Check rule files: errors, unknown fields, rules that can never apply, contradictions, and the tests in them.",
+    ),
+    "rules plan": ("rules:plan", "Show what rules would do to the library before they are applied."),
+    "rules apply": ("rules:apply", "Put drafts or edited files into force and label the library with them."),
+    "rules history": ("rules:history", "List every version of the rules that was applied, latest first."),
+    "rules show": ("rules:show", "Show a version of the rules: what it changed, and its files."),
+    "rules diff": ("rules:diff", "Show how two versions of the rules differ."),
+    "rules undo": ("rules:undo", "Put an earlier version of the rules into force again, as a new version."),
+    "rules report": (
+        "rules_report:report",
+        "Show what each rule covers, how often it is right, which rules disagree, and which verdicts to give next.",
+    ),
     "explain": ("explain:explain", "Explain why a tag or category was assigned, or why not."),
+    "verdict": ("verdict:verdict", "Say whether a tag or category of a video is right, or list what was said."),
+    "history": (
+        "history:history",
+        "Show what happened to a video: changes of its tags and category, verdicts and results of its stages.",
+    ),
+    "evaluate": ("rules_report:evaluate", "Compare tags and categories with labels: precision, recall, F1, confusion."),
+    "trends": ("rules_report:trends", "Show tags, categories, sentiment and durations by time and source."),
     "ask": ("ask:ask", "Ask the describing model a question about videos and print the answers."),
+    "inspect": ("inspect:inspect", "Show what the stages find in one file or URL, without a library."),
     "search": ("search:search", "Find videos by words and filters, and the moments in which the words occur."),
     "similar": ("search:similar", "Find the videos nearest in meaning to a video; needs the analysis meaning."),
     "index": ("index:index", "Show the state of the search index, or build it again."),
     "check": ("check:check", "Decode every frame of videos and report damage."),
-    "export": ("export:export", "Export results as JSON, JSON Lines, CSV or Parquet."),
+    "export": ("export:export", "Export results, or a dataset with its media files for another tool."),
+    "clips": ("clips:clips", "Cut videos into clips: by scene, by length, or where a search or rule matches."),
+    "convert": ("convert:convert", "Convert videos into playable or archival files, also with blurred faces."),
+    "duplicates": ("duplicates:duplicates", "Find videos that are copies or parts of each other."),
+    "dataset": ("", "Create, list, show and compare versions of datasets."),
+    "dataset create": ("dataset:create", "Create a version of a dataset: an immutable list of videos with splits."),
+    "dataset list": ("dataset:list_datasets", "List datasets and their versions."),
+    "dataset show": ("dataset:show", "Show a version: its splits, balance and leak check."),
+    "dataset diff": ("dataset:diff", "Show how two versions differ."),
+    "mirror": ("mirror:mirror", "Mirror the library to a PostgreSQL, MySQL or SQLite database."),
     "backup": ("backup:backup", "Back up the library, rules, config.ini and watched lists."),
     "restore": ("backup:restore", "Restore a backup into the library that [MongoDB] names."),
     "migrate": ("migrate:migrate", "Migrate the library to this version's schema."),
     "alert": ("alert:alert", "Show alert channels and pending alerts, or send a test."),
     "store": ("store:store", "Show what each store holds; move, verify and repair what is stored."),
+    "partitions": ("partitions:partitions", "Count Dagster's partitions, add some, or remove those beyond the limit."),
     "prune": ("prune:prune", "Delete data older than [Retention] allows."),
     "forget": ("forget:forget", "Remove videos and everything about them."),
     "privacy": ("privacy:privacy", "Show what is kept of videos and people, and where."),
@@ -57,12 +91,10 @@ COMMANDS = {
     "web": ("web:web", "Serve the library page and its API until Ctrl-C."),
     "open": ("web:open_page", "Open a video, or the library, in the browser."),
     "keys": ("keys:keys", "List, create and revoke API keys."),
-    "shell": (
-        "shell:shell",
-        "Start an interactive session; the library stays open, so commands answer at once.",
-    ),
+    "shell": ("shell:shell", "Start an interactive session; the library stays open, so commands answer at once."),
     "up": ("services:up", "Start this home's servers and wait until they respond."),
     "down": ("services:down", "Stop this home's servers cleanly."),
+    "worker": ("worker:worker", "Take runs from the queue of [Cluster] Broker, until Ctrl-C or SIGTERM."),
 }
 #: -word excludes a word from a search; it is not an unknown option.
 _CONTEXT_SETTINGS: dict[str, dict[str, Any]] = {"search": {"ignore_unknown_options": True}}
@@ -80,7 +112,15 @@ class UsageError(VidpipeError):
 
 
 class LazyCommand(TyperCommand):
-    """A command whose module is imported when the command is invoked."""
+    """A command whose module is imported when the command is invoked.
+
+    Args:
+        path: Its key in `COMMANDS`.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path.rpartition(" ")[2], help=COMMANDS[path][1], rich_markup_mode="markdown")
+        self._path = path
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Return the context of the real command."""
@@ -88,13 +128,22 @@ class LazyCommand(TyperCommand):
 
     def load(self) -> Any:
         """Import the command's module and return the real command."""
-        name = str(self.name)
-        module, _, function = COMMANDS[name][0].partition(":")
+        module, _, function = COMMANDS[self._path][0].partition(":")
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
         callback = getattr(import_module(f"vidpipe.cli.{module}"), function)
         exit_before_pymongo()  # of the commands that import it at once; open_library does so for the others
-        single.command(name, context_settings=_CONTEXT_SETTINGS.get(name))(callback)
+        single.command(self.name, context_settings=_CONTEXT_SETTINGS.get(self._path))(callback)
         return typer.main.get_command(single)
+
+
+def lazy(path: str) -> Any:
+    """Return the command or the group of commands with this key in `COMMANDS`."""
+    if COMMANDS[path][0]:
+        return LazyCommand(path)
+    within = {name.rpartition(" ")[2]: lazy(name) for name in COMMANDS if name.startswith(f"{path} ")}
+    return TyperGroup(
+        name=path, help=COMMANDS[path][1], commands=within, no_args_is_help=True, rich_markup_mode="markdown"
+    )
 
 
 class Application(TyperGroup):
@@ -102,10 +151,7 @@ class Application(TyperGroup):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.commands = {
-            name: LazyCommand(name, help=summary, rich_markup_mode="markdown")
-            for name, (_, summary) in COMMANDS.items()
-        }
+        self.commands = {name: lazy(name) for name in COMMANDS if " " not in name}
 
     def main(
         self, args: Sequence[str] | None = None, prog_name: str | None = None, *unused: Any, **options: Any

@@ -27,6 +27,17 @@ class ExportFormat(StrEnum):
     jsonl = "jsonl"
     csv = "csv"
     parquet = "parquet"
+    hf = "hf"
+    webdataset = "webdataset"
+    qwen_sft = "qwen-sft"
+    kinetics = "kinetics"
+    activitynet = "activitynet"
+    fiftyone = "fiftyone"
+    label_studio = "label-studio"
+    otio = "otio"
+    edl = "edl"
+    webvtt = "webvtt"
+    srt = "srt"
 
 
 class LocalMode(StrEnum):

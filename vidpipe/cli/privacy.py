@@ -60,11 +60,13 @@ def _rows(library: Library) -> Iterator[_Row]:
     for name in COLLECTIONS:
         yield f"documents: {name}", "MongoDB", collections[name].estimated_document_count(), None, None
     yield "sources with URLs", "MongoDB", collections["sources"].count_documents({"url": {"$ne": ""}}), None, None
+    stated = collections["videos"].count_documents({"ingest.source_data": {"$gt": {}}})
+    yield "videos with texts of their sites", "MongoDB", stated, None, None
     for export in recorded(collections):
         yield f"export ({export['format']})", export["destination"], 1, None, export["at"]
     data = settings.data_directory
     folders = [
-        ("local files and cache", settings.media_directory), ("frame packs and proxies", settings.derived_directory),
+        ("local files and cache", settings.media_directory), ("packs, proxies and clips", settings.derived_directory),
         ("uploads", settings.uploads_directory), ("undo copies", data / "undo"), ("index", settings.index_directory),
         ("log files", settings.resolve(settings.logging.log_file).parent), ("Dagster's history", data / "dagster"),
     ]  # fmt: skip

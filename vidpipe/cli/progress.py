@@ -2,8 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -209,7 +209,7 @@ def _shortened_url(url: str) -> str:
 
 
 class PartsDisplay(_Display):
-    """Shows the parts of a backup or restore, or the videos of a check. Use as a context manager."""
+    """Shows the parts of a backup or restore, or the videos of a command. Use as a context manager."""
 
     def __init__(self, title: str, console: Console | None = None) -> None:
         super().__init__(console)
@@ -225,3 +225,13 @@ class PartsDisplay(_Display):
         self._bars.update(self._task, description=f"{self._title}: {part}", completed=done, total=total)
         if self._line_is_due():
             self.say(f"{self._title}: {part} {done:.0f}" + (f" of {total}" if total else ""))
+
+    def shares(self, part: str, total: int) -> Callable[[Any, float], None]:
+        """Return what shows the progress of work on several things at once, given one and how much of it is done."""
+        shares: dict[Any, float] = {}
+
+        def progress(one: Any, share: float) -> None:
+            shares[one] = share
+            self.progress(part, sum(shares.copy().values()), total)
+
+        return progress

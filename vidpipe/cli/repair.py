@@ -25,7 +25,7 @@ from vidpipe.library.repair import (
     salvage,
     unknown_files,
 )
-from vidpipe.operations.backups.manifest import BackupError, Manifest, ProgressMonitor, read
+from vidpipe.operations.backups.manifest import BackupError, BackupManifest, ProgressMonitor, read
 from vidpipe.operations.backups.restore import check_backup, restore
 from vidpipe.operations.services.service_definitions import find_running
 from vidpipe.safe_files import private_directory
@@ -193,12 +193,8 @@ class Repair:
 
     def _show_again(self, library: Library) -> None:
         from vidpipe.pipeline.clean_up import report_results_again
-        from vidpipe.pipeline.instance import instance
-        from vidpipe.pipeline.partitions import add_videos
 
         try:
-            with instance(self.settings) as opened:
-                add_videos(opened, [row["_id"] for row in library.collections["videos"].find({}, {"_id": 1})])
             report_results_again(self.settings, library)
             self.steps.append(RepairStep("Dagster", "done", "Dagster shows all videos and their results."))
         except VidpipeError as error:
@@ -230,7 +226,7 @@ def _damaged_history(settings: Settings) -> list[tuple[Path, str]]:
     return list(damaged_files(dagster_home(settings)))
 
 
-def newest_backup(settings: Settings, named: Path | None) -> tuple[Path, Manifest] | None:
+def newest_backup(settings: Settings, named: Path | None) -> tuple[Path, BackupManifest] | None:
     """The backup in `named`, or the newest readable one that audit.jsonl names."""
     if named is not None:
         return read(named.expanduser().absolute())

@@ -89,6 +89,7 @@ def down(
     said = f"Stopped: {', '.join(TITLES.get(name, name) for name in stopped)}." if stopped else "Nothing was running."
     if not embedded.is_embedded(settings):
         said += " The MongoDB server in [MongoDB] URI is not managed by vidpipe and keeps running."
+    said += " Runs on other machines go on." * (settings.cluster.launcher != "process")
     if as_json:
         print_json({"stopped": stopped, "message": said})
     else:

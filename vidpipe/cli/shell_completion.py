@@ -49,7 +49,13 @@ class CommandCompleter(Completer):
 
     def _found(self, words: Sequence[str], word: str) -> _Found:
         if not words or words == ["help"]:
-            return _starting(word, {name: about for name, (_, about) in COMMANDS.items()} | {"exit": ""})
+            found = {name: about for name, (_, about) in COMMANDS.items() if " " not in name}
+            return _starting(word, found | {"exit": ""})
+        within = {name.partition(" ")[2]: about for name, (_, about) in COMMANDS.items()
+                  if name.startswith(f"{words[0]} ")}  # fmt: skip
+        if within and len(words) == 1:
+            return _starting(word, within)
+        words = [" ".join(words[:2]), *words[2:]] if within else words
         if words[0] not in COMMANDS:
             return ()
         command = self._command(words[0])

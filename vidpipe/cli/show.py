@@ -10,7 +10,7 @@ from vidpipe.cli.context import open_library
 from vidpipe.cli.found import analysis_facts, show_moments
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import answered, clean, counted, duration, out, print_json, say, size, table, words
-from vidpipe.library.queries.show import answers_of, view
+from vidpipe.library.queries.show import answers_of, described_by, view
 from vidpipe.safe_files import text_path
 
 _MOST_SCENES = 30
@@ -46,12 +46,13 @@ def show(
     if as_json:
         print_json(found)
         return
-    _show(found, scenes)
+    show_view(found, scenes)
     if answers:
         _show_answers(found["answers"])
 
 
-def _show(found: Mapping[str, Any], most_scenes: int) -> None:
+def show_view(found: Mapping[str, Any], most_scenes: int = _MOST_SCENES) -> None:
+    """Print what `vidpipe.library.queries.show.view` returns; at most `most_scenes` scenes (0: all)."""
     console = out()
     video = found["video"]
     console.print(words(video["name"], "bold"))
@@ -67,9 +68,22 @@ def _show(found: Mapping[str, Any], most_scenes: int) -> None:
     _show_stages(found["stages"])
 
 
+def times_of(spans: Sequence[Mapping[str, Any]]) -> str:
+    """Name spans of time: "3.00 – 3.20 s, 7.00 – 8.00 s"."""
+    return ", ".join(_first([f"{span['start_s']:.2f} – {span['end_s']:.2f} s" for span in spans]))
+
+
+def _checked(checked: Mapping[str, Any] | None) -> str:
+    if not checked:
+        return ""
+    state = "intact" if checked["intact"] else f"damaged: {times_of(checked['spans'])}"
+    return f"{checked['at']:%Y-%m-%d}, {state}"
+
+
 def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     video, metadata = found["video"], found["metadata"]
-    facts = [("hash", video["sha256"]), ("file", f"{text_path(video['path'])}, {size(video['size_bytes'])}")]
+    facts = [("hash", video["sha256"]), ("file", f"{text_path(video['path'] or '-')}, {size(video['size_bytes'])}"),
+             ("checked", _checked(found["checked"]))]  # fmt: skip
     gone = [f", gone since {one['gone_since']:%Y-%m-%d}" if one["gone_since"] else "" for one in found["sources"]]
     sources = [f"{one['url']} ({one['state']}{since})" for one, since in zip(found["sources"], gone, strict=True)]
     facts.append(("also named", ", ".join(_first(video["names"][1:]))))
@@ -101,7 +115,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
             facts.append(("truncated", f"the header declares {announced_s:.2f} s; the file contains less"))
     description, sentiment, category = (found["description"], found["sentiment"], found["category"])
     if description:
-        facts.append(("description", f"{description['text']} ({description['model']})"))
+        facts.append(("description", f"{description['text']} ({described_by(description)})"))
         facts += [("summary", description.get("summary", "")), ("keywords", ", ".join(description.get("keywords", ())))]
     if sentiment:
         if sentiment["score"] is None:
@@ -112,9 +126,10 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
                 judged += f": {sentiment['reason']}"
         facts.append(("sentiment", judged))
     if category:
-        facts.append(("category", f"{category['category']} ({category['score']:g}): {category['reason']}"))
-        proposal = category.get("proposal")
-        if proposal:
+        name = " → ".join(filter(None, (category["category"], category["subcategory"])))
+        ahead = "" if category["margin"] is None else f", {category['margin']:g} ahead"
+        facts.append(("category", f"{name} ({category['score']:g}{ahead}): {category['reason']}"))
+        if proposal := category.get("proposal"):
             facts.append(("model's", f"{proposal['category']}{_sure(proposal)}: {proposal['reason']}"))
     facts += analysis_facts(found)
     facts.append(("facets", ", ".join(tag["tag"] for tag in found["tags"] if tag.get("facet"))))

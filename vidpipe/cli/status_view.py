@@ -40,11 +40,20 @@ def sentences(result: Mapping[str, Any]) -> Iterator[Text]:
         yield words(_down(one), "red")
     if {"supervisor", "daemon"} <= {one["name"] for one in down}:
         yield words("  They will not restart automatically: run `vidpipe up`.", "dim")
+    for worker in result["workers"]:
+        host, queues = worker["machine"].partition("/")[0], ", ".join(worker["queues"])
+        yield words(f"Worker on {host}: {queues}; slots: {worker['slots']}; runs in progress: {worker['runs']}.")
     for name, counts in result["stages"].items():
         if "problem" in counts:
             yield words(f"Stage {name} cannot run: {counts['problem']['message']}", "red")
             if counts["problem"]["hint"]:
                 yield words(f"  {counts['problem']['hint']}", "dim")
+    for address, use in result["model_servers"].items():
+        share, in_flight = (use.get(figure, 0.0) / use["seconds"] for figure in ("busy_seconds", "request_seconds"))
+        requests = f"{counted(int(use['requests']), 'request')}, {int(use.get('failures', 0))} failed"
+        yield words(
+            f"Model server {address}: busy {share:.0%} of the latest run, {in_flight:.1f} in flight, {requests}."
+        )
     for sentence in result["waiting"]:
         yield words(sentence, "yellow")
 

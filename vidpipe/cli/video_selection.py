@@ -37,8 +37,8 @@ _SLOW = 1000
 
 
 @contextmanager
-def index_progress() -> Iterator[Callable[[int, int], None]]:
-    """Give the block a function that shows on stderr how many videos are in the search index, if that takes long."""
+def many_progress(title: str = "Updating the search index") -> Iterator[Callable[[int, int], None]]:
+    """Give the block a function that shows on stderr how many videos are done, if there are many."""
     with ExitStack() as stack:
         display: PartsDisplay | None = None
 
@@ -46,7 +46,7 @@ def index_progress() -> Iterator[Callable[[int, int], None]]:
             nonlocal display
             if total < _SLOW:
                 return
-            display = display or stack.enter_context(PartsDisplay("Updating the search index"))
+            display = display or stack.enter_context(PartsDisplay(title))
             display.progress("videos", done, total)
 
         yield progress
@@ -57,7 +57,7 @@ def search_engine(opened: OpenLibrary) -> Engine:
     from vidpipe.search.engine import Engine  # imports tantivy, as does the index
     from vidpipe.search.index import SearchIndex
 
-    with index_progress() as progress:
+    with many_progress() as progress:
         if opened.kept is not None:
             opened.kept.index.progress = progress
             opened.kept.index.refresh()

@@ -1,8 +1,9 @@
 """Storing results in two steps, of which the second is the commit point.
 
 First come scenes and lineage, whose ids make repeating safe; then one conditional update of the video's document that
-names them. Its condition is the lease and the data versions that were read, so that an older run cannot overwrite a
-newer result. It also marks every stage that reads a changed field as stale, and records which stages may now run.
+names them. Its condition is the token of the lease and the data versions that were read, so that neither an older run
+nor one that has lost its lease can overwrite a newer result. It also marks every stage that reads a changed field as
+stale, and records which stages may now run.
 """
 
 import logging
@@ -16,6 +17,7 @@ from bson.errors import BSONError
 from pymongo import ReplaceOne, UpdateOne
 from pymongo.errors import OperationFailure
 
+from vidpipe.library import server_clock
 from vidpipe.library.changes import Changes
 from vidpipe.library.retry import insert_once
 from vidpipe.library.schema import Collections, Document, ready_expression
@@ -33,6 +35,7 @@ _TOO_LARGE = {10334, 17419, 17420}
 _RETRY_WAITS = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6))
 #: After this many transient failures in a row, under the same spec and inputs, the failure is final.
 MOST_ATTEMPTS = 8
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -54,6 +57,7 @@ class Commit:
         lineage: Further lineage entries, such as tag changes.
         generation: The video's scene generation that was read; None: no scenes yet.
         token: Identifies the commit.
+        lease: Token of the lease under which the work was done.
     """
 
     sha256: str
@@ -70,6 +74,7 @@ class Commit:
     lineage: Sequence[Mapping[str, Any]] = ()
     generation: str | None = None
     token: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    lease: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,13 +107,14 @@ class PreparedCommit:
 
 def prepare(commit: Commit, graph: StageGraph) -> PreparedCommit:
     """Return what a commit will store, known before it is stored, so that the next stage can continue with it."""
-    now = datetime.now(UTC)
+    now = server_clock.now()
     entry = {name: value for name, value in commit.entry.items() if name not in ("next_try_at", "crashes")}
     entry.update(
         spec=commit.spec,
         inputs=commit.inputs,
         stale=False,
-        at=now,
+        # later than before, even if a new primary's clock is behind: `remove_orphans` depends on it
+        at=max(now, commit.entry.get("at", _NEVER) + timedelta(milliseconds=1)),
         commit=commit.token,
         run=commit.run_id,
         run_began=commit.run_began,
@@ -204,43 +210,43 @@ class Committer:
             For each commit what took effect: the commit itself, a failure instead of a result that MongoDB cannot hold,
             or None (something it had read changed meanwhile).
         """
-        stored = self._write_storable(batch, owner)
+        stored = self._write_storable(batch)
         if release:
             held = {"_id": {"$in": list(release)}, "lease.owner": owner}
             self._videos.update_many(held, {"$unset": {"lease": ""}})
         return stored
 
-    def _write_storable(self, batch: Sequence[PreparedCommit], owner: str) -> list[PreparedCommit | None]:
+    def _write_storable(self, batch: Sequence[PreparedCommit]) -> list[PreparedCommit | None]:
         try:
-            return self._write(batch, owner)
+            return self._write(batch)
         except (*_UNSTORABLE, OperationFailure) as fault:
             if isinstance(fault, OperationFailure) and not _is_too_large(fault):
                 raise
             if len(batch) > 1:
-                return [stored for item in batch for stored in self._write_storable([item], owner)]
+                return [stored for item in batch for stored in self._write_storable([item])]
             (item,) = batch
             self._clean_up(batch, [False])
             if item.commit.error is not None:  # not even the failure can be stored: the video stays due
                 log.exception("the failure of %s in %s cannot be stored", item.commit.sha256, item.commit.stage)
                 return [None]
-            return self._write([_refusal(item.commit, fault, self._graph)], owner)
+            return self._write([_refusal(item.commit, fault, self._graph)])
 
-    def _write(self, batch: Sequence[PreparedCommit], owner: str) -> list[PreparedCommit | None]:
+    def _write(self, batch: Sequence[PreparedCommit]) -> list[PreparedCommit | None]:
         if not batch:
             return []
         self._write_scenes(batch)
         insert_once(self._collections["lineage"], [entry for item in batch for entry in _lineage(item)])
         numbers = self._changes.take(len(batch))
-        updates = [self._update(item, owner, number) for item, number in zip(batch, numbers, strict=True)]
+        updates = [self._update(item, number) for item, number in zip(batch, numbers, strict=True)]
         self._videos.bulk_write(updates, ordered=True)
         tokens = self._stored_tokens(batch)
         stored = [tokens.get((item.commit.sha256, item.commit.stage)) == item.commit.token for item in batch]
         self._clean_up(batch, stored)
         return [item if ok else None for item, ok in zip(batch, stored, strict=True)]
 
-    def _update(self, item: PreparedCommit, owner: str, change_seq: int) -> UpdateOne:
+    def _update(self, item: PreparedCommit, change_seq: int) -> UpdateOne:
         commit = item.commit
-        condition: Document = {"_id": commit.sha256, "lease.owner": owner}
+        condition: Document = {"_id": commit.sha256, "lease.token": commit.lease}
         for stage, fields in commit.inputs.items():
             for name, version in fields.items():
                 if version != UNVERSIONED:
@@ -248,7 +254,8 @@ class Committer:
                     condition[f"stages.{stage}.data.{name}"] = version or None
         values: Document = {f"stages.{commit.stage}": {"$literal": item.entry}, "change_seq": change_seq}
         if commit.result is not None:
-            values[self._graph.key(commit.stage)] = {"$literal": _stored(commit.result)}
+            stored = self._graph.stored(commit.stage, commit.result)
+            values |= {key: {"$literal": value} for key, value in stored.items()}
         if item.generation != commit.generation:
             values["scene_generation"] = {"$literal": item.generation}
         outdated = self._graph.outdated(commit.stage, item.changed)
@@ -299,6 +306,12 @@ class Committer:
         if refused:
             tokens = [{"_id": {"$regex": f"^{item.commit.token}:"}} for item in refused]
             self._collections["lineage"].delete_many({"$or": tokens})
+        # The scenes that it wrote may be just those that another machine is about to commit, and what a network held
+        # back may still arrive: the next holder of the video's lease removes them, and others once more later.
+        for item in refused:
+            lost_lease = {} if item.scene_rows else {"lease.token": {"$ne": item.commit.lease}}
+            mark = {"$push": {"late_commit.tokens": item.commit.token}, "$currentDate": {"late_commit.at": True}}
+            self._videos.update_one({"_id": item.commit.sha256, **lost_lease}, mark)
         replaced = [
             {"video": item.commit.sha256, "generation": item.commit.generation}
             for item, ok in zip(batch, stored, strict=True)
@@ -344,9 +357,3 @@ def _refusal(commit: Commit, fault: Exception, graph: StageGraph) -> PreparedCom
     # Another token, the same at each repetition: what was written under the first one has been removed.
     failed = replace(commit, result=None, error=error, lineage=(), token=f"{commit.token}-refused")
     return prepare(failed, graph)
-
-
-def _stored(result: StageResult) -> Any:
-    """Return a result as the video's document holds it: without the fields stored in the scenes' documents."""
-    stored = result.model_dump(mode="python", exclude=set(type(result).scene_fields))
-    return next(iter(stored.values())) if type(result).root else stored

@@ -22,7 +22,7 @@ from pymongo.errors import ConfigurationError, ConnectionFailure, InvalidName, P
 from pymongo.uri_parser import parse_uri
 
 from vidpipe.errors import SettingsError, UnavailableError
-from vidpipe.library import embedded
+from vidpipe.library import embedded, server_clock
 from vidpipe.library.connection_errors import explain
 from vidpipe.library.mongod_files import logged_damage
 from vidpipe.library.schema import Document
@@ -124,6 +124,7 @@ def connect(settings: Settings, *, may_be_new: bool = False) -> Connection:
         with connection.errors_explained(), time_limit:
             # A read from the library's own database: a ping succeeds without any privilege on it.
             connection.collection("meta").find_one({}, {"_id": 1})
+            server_clock.synchronize(client)
     except BaseException:
         connection.close()
         raise

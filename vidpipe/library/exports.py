@@ -7,6 +7,11 @@ from pathlib import Path
 
 from vidpipe.library.schema import Collections, Document
 
+#: In the folder of a dataset: file -> what it was made of. Later exports and removals go by it.
+STATE = ".vidpipe-export.json"
+#: Of a video's hash, in the keys of its items, which name their files.
+KEY_DIGITS = 16
+
 
 def record(collections: Collections, destination: str, export_format: str) -> None:
     """Record an export; one to the same destination replaces it.
@@ -14,7 +19,7 @@ def record(collections: Collections, destination: str, export_format: str) -> No
     Args:
         collections: Of the library.
         destination: A path, or the URL of a store with the key.
-        export_format: json, jsonl, csv or parquet.
+        export_format: Any format of `vidpipe export`.
     """
     place = destination if "://" in destination else str(Path(destination).expanduser().absolute())
     entry = {"destination": place, "format": export_format, "at": datetime.now(UTC)}

@@ -1,8 +1,12 @@
 """Who works on a video: a lease in the video's document, renewed while its owner lives.
 
 An owner is named after machine and process, so that the leases of a process that died on this machine are released at
-once; those of another machine expire. What a dead process was working on is read from its journal (a small local file)
-and counted against the video: a video that crashes the process twice is tried alone.
+once; those of another machine expire. What a dead process was working on is read from its journal, a small local file,
+or from its copy in the collection `owners`, and counted against the video: a video that crashes the process twice is
+tried alone.
+
+Each lease has a new token, which commits carry: whoever lost a lease, for however short a time, can commit nothing with
+it. All times are the server's.
 """
 
 import logging
@@ -12,6 +16,7 @@ import threading
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,16 +24,19 @@ from typing import Any
 import psutil
 from pymongo.errors import PyMongoError
 
+from vidpipe.library import server_clock
 from vidpipe.library.retry import Retry, repeating
-from vidpipe.library.schema import Collections, Document
+from vidpipe.library.schema import UNLEASED, Collections, Document
 from vidpipe.library.videos import chunked
 
 log = logging.getLogger(__name__)
 
-LEASE_S = 60.0
+LEASE_S = 45.0
+#: What a machine that was cut off had sent may arrive so long after its reconnection: TCP repeats it every two minutes.
+LATEST_ARRIVAL = timedelta(minutes=3)
+#: What begins is copied to the collection `owners` at once, but no more often than this.
+_COPY_EVERY_S, _LONGEST_WAIT_S = 0.1, 0.05
 
-#: A condition: the video has no lease, or an expired one.
-UNLEASED: Document = {"$or": [{"lease": {"$exists": False}}, {"$expr": {"$lt": ["$lease.until", "$$NOW"]}}]}
 #: Of a process name: machine, process id and start time.
 _NAME_PARTS = 3
 
@@ -45,24 +53,40 @@ class Leases:
         self.owner = f"{this_process()}|{uuid.uuid4().hex[:8]}"
         self._collections = collections
         self._videos = collections["videos"]
+        self._owners = collections["owners"]
         self._directory = run_directory
         self._retry = retry
         self.journal = Journal(run_directory, self.owner)
 
     def renew(self) -> None:
         """Extend the leases. If they expire nevertheless, the run can commit nothing any more."""
+        server_clock.synchronize(self._videos.database.client)
         self._videos.update_many({"lease.owner": self.owner}, [{"$set": {"lease.until": _lease_end()}}])
+        self._copy_journal()
+
+    def copy_begun(self) -> None:
+        """Wait for work to begin and tell the other machines: a container that dies takes its journal with it."""
+        if self.journal.has_begun.wait(_LONGEST_WAIT_S):
+            self._copy_journal()
+
+    def _copy_journal(self) -> None:
+        self.journal.has_begun.clear()
+        begun = {"begun": [list(one) for one in self.journal.begun()]}
+        self._owners.update_one({"_id": self.owner}, {"$set": begun, "$currentDate": {"renewed_at": True}}, upsert=True)
 
     def close(self) -> None:
         """Release all leases and remove the journal."""
         self.journal.close()
         try:
             self._videos.update_many({"lease.owner": self.owner}, {"$unset": {"lease": ""}})
+            self._owners.delete_one({"_id": self.owner})
         except PyMongoError:
             log.warning("MongoDB is unavailable; the next run releases the leases of this one")
 
     def free_dead(self) -> int:
         """Release the leases of dead processes of this machine, count their crashes and remove their leftovers.
+
+        Also removes what refused commits of any machine left.
 
         Returns:
             How many videos they were working on.
@@ -73,13 +97,17 @@ class Leases:
         dead |= take_dead(self._directory)
         crashed = 0
         for owner, begun in dead.items():
-            mine = [{"$set": {"lease": {"owner": {"$literal": self.owner}, "until": _lease_end()}}}]
+            lease = {"owner": {"$literal": self.owner}, "token": uuid.uuid4().hex, "until": _lease_end()}
             for sha256, stage in begun:
                 counted = self._videos.update_one(
                     {"_id": sha256, "lease.owner": owner}, {"$inc": {f"stages.{stage}.crashes": 1}}
                 )
                 crashed += counted.modified_count
-            self._retry(partial(self._videos.update_many, {"lease.owner": owner}, mine))
+            self._retry(partial(self._videos.update_many, {"lease.owner": owner}, [{"$set": {"lease": lease}}]))
+        arrived = {"late_commit.at": {"$lt": server_clock.now() - LATEST_ARRIVAL}}
+        late = self._retry(lambda: [row["_id"] for row in self._videos.find(arrived, {"_id": 1})])
+        if late:  # `take` removes what they left
+            self.give_back(row["_id"] for row in self.take(late, {"_id": 1}))
         if dead:
             query = {"lease.owner": self.owner}
             held = self._retry(lambda: [row["_id"] for row in self._videos.find(query, {"_id": 1})])
@@ -90,19 +118,22 @@ class Leases:
     def take(self, ids: list[str], projection: dict[str, Any]) -> list[Document]:
         """Lease those of `ids` that no other run holds; return the fields of their documents in `projection`.
 
-        If an owner's lease expired (it hangs, or its machine or container died), what it left unfinished is removed
-        and, if it shared this home, the crash is counted.
+        If an owner's lease expired (it hangs, or its machine or container died), what it left unfinished is removed,
+        and what it was working on counts as crashed.
         """
-        lease = {"owner": {"$literal": self.owner}, "until": _lease_end(), "from": "$lease.owner"}
+        token = uuid.uuid4().hex
+        lease = {"owner": {"$literal": self.owner}, "token": token, "until": _lease_end(), "from": "$lease.owner"}
 
         def operation() -> list[Document]:
             self._videos.update_many({"_id": {"$in": ids}, **UNLEASED}, [{"$set": {"lease": lease}}])
             held = {"_id": {"$in": ids}, "lease.owner": self.owner}
-            documents = list(self._videos.find(held, {**projection, "lease": 1}))
-            expired = [row for row in documents if "from" in row["lease"]]
-            if expired:
-                remove_orphans(self._collections, [row["_id"] for row in expired])
-                if self._count_crashes(expired):
+            documents = list(self._videos.find(held, {**projection, "lease": 1, "late_commit": 1}))
+            new = [row for row in documents if row["lease"]["token"] == token]  # commits to others may be under way
+            expired = [row for row in new if "from" in row["lease"]]
+            left_over = [row["_id"] for row in new if "from" in row["lease"] or row.get("late_commit")]
+            if left_over:
+                remove_orphans(self._collections, left_over)
+                if expired and self._count_crashes(expired):
                     documents = list(self._videos.find(held, {**projection, "lease": 1}))
             return documents
 
@@ -112,10 +143,12 @@ class Leases:
     def _count_crashes(self, expired: list[Document]) -> int:
         """Count each crash once, also when repeated: the former owner's name is removed with it."""
         counted = 0
+        former_owners = self._owners.find({"_id": {"$in": sorted({row["lease"]["from"] for row in expired})}})
+        begun = {owner["_id"]: owner["begun"] for owner in former_owners}
         for row in expired:
             former = row["lease"]["from"]
-            for sha256, stage in left_open(self._directory, former):
-                if sha256 == row["_id"]:
+            for sha256, stage in begun.get(former, ()):
+                if sha256 == row["_id"] and former != self.owner:
                     condition = {"_id": sha256, "lease.owner": self.owner, "lease.from": former}
                     change = {"$inc": {f"stages.{stage}.crashes": 1}, "$unset": {"lease.from": ""}}
                     counted += self._videos.update_one(condition, change).modified_count
@@ -139,7 +172,8 @@ def holding_leases(collections: Collections, run_directory: Path, retry: Retry) 
     """
     leases = Leases(collections, run_directory, retry)
     try:
-        with repeating(leases.renew, LEASE_S / 4, "lease-renewer"):
+        copying = repeating(leases.copy_begun, _COPY_EVERY_S, "journal-copier")
+        with repeating(leases.renew, LEASE_S / 4, "lease-renewer"), copying:
             yield leases
     finally:
         leases.close()
@@ -157,13 +191,18 @@ def remove_orphans(collections: Collections, ids: Sequence[str]) -> None:
         ids: Videos whose lease the caller holds, so that no other process is writing what looks like an orphan.
     """
     for chunk in chunked(ids, 100):
-        for document in collections["videos"].find({"_id": {"$in": chunk}}, {"scene_generation": 1, "stages": 1}):
+        arrived = {"_id": {"$in": chunk}, "late_commit.at": {"$lt": server_clock.now() - LATEST_ARRIVAL}}
+        fields = {"scene_generation": 1, "stages": 1, "late_commit": 1}
+        for document in list(collections["videos"].find({"_id": {"$in": chunk}}, fields)):
             sha256 = document["_id"]
+            for token in document.get("late_commit", {}).get("tokens", ()):
+                collections["lineage"].delete_many({"_id": {"$regex": f"^{token}:"}})
             unnamed = {"video": sha256, "generation": {"$ne": document.get("scene_generation")}}
             collections["scenes"].delete_many(unnamed)
             for stage, entry in document["stages"].items():
                 newer = {"at": {"$gt": entry["at"]}} if "at" in entry else {}
                 collections["lineage"].delete_many({"video": sha256, "stage": stage, **newer})
+        collections["videos"].update_many(arrived, {"$unset": {"late_commit": ""}})
 
 
 class Journal:
@@ -171,15 +210,19 @@ class Journal:
 
     The first line names the owner, `process|random` as in its leases; each other line is `+ sha256 stage`. Each change
     overwrites the file by one write of constant size, so that a kill leaves the old or the new content.
+
+    Attributes:
+        has_begun: Set when work begins; for somebody to wait for.
     """
 
     def __init__(self, directory: Path, owner: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._path = _journal_path(directory, owner)
+        self._path = directory / f"{owner.rpartition('|')[2]}.journal"
         self._owner = owner
         self._lock = threading.Lock()
         self._open: set[tuple[str, str]] = set()
         self._size = 0
+        self.has_begun = threading.Event()
         self._file: int | None = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self._write()
 
@@ -188,12 +231,18 @@ class Journal:
         with self._lock:
             self._open.add((sha256, stage))
             self._write()
+            self.has_begun.set()
 
     def end(self, sha256: str, stage: str) -> None:
         """Record that it has ended."""
         with self._lock:
             self._open.discard((sha256, stage))
             self._write()
+
+    def begun(self) -> list[tuple[str, str]]:
+        """Return (sha256, stage) of what has begun and not ended."""
+        with self._lock:
+            return sorted(self._open)
 
     def close(self) -> None:
         """Remove the file."""
@@ -223,18 +272,6 @@ def take_dead(directory: Path) -> dict[str, set[tuple[str, str]]]:
     return dead
 
 
-def left_open(directory: Path, owner: str) -> set[tuple[str, str]]:
-    """Return what `owner`, of another machine or container that shares the home, had begun and not ended."""
-    try:
-        return _begun(_journal_path(directory, owner).read_text().splitlines()[1:])
-    except FileNotFoundError:
-        return set()
-
-
-def _journal_path(directory: Path, owner: str) -> Path:
-    return directory / f"{owner.rpartition('|')[2]}.journal"
-
-
 def _begun(lines: Iterable[str]) -> set[tuple[str, str]]:
     begun: set[tuple[str, str]] = set()
     for line in lines:
@@ -253,23 +290,23 @@ def this_process() -> str:
 
 def name_of(pid: int) -> str:
     """Return the name of a process of this machine."""
-    return f"{_machine()}|{pid}|{_start(pid)}"
+    return f"{machine_name()}|{pid}|{_start(pid)}"
 
 
 def pid_of(name: str) -> int | None:
     """Return the id of the process called `name`; None if it has ended or belongs to another machine."""
     parts = name.split("|")
-    is_here = len(parts) == _NAME_PARTS and parts[0] == _machine()
+    is_here = len(parts) == _NAME_PARTS and parts[0] == machine_name()
     return int(parts[1]) if is_here and _start(int(parts[1])) == parts[2] else None
 
 
 def is_dead(name: str) -> bool:
     """Return whether the process is known to have ended; False if only another machine could tell."""
     parts = name.split("|")
-    return len(parts) == _NAME_PARTS and parts[0] == _machine() and _start(int(parts[1])) != parts[2]
+    return len(parts) == _NAME_PARTS and parts[0] == machine_name() and _start(int(parts[1])) != parts[2]
 
 
-def _machine() -> str:
+def machine_name() -> str:
     """Name the process table a pid belongs to: host, boot and pid namespace (containers share host names)."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]

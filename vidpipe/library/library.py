@@ -18,6 +18,7 @@ from vidpipe.library.schema import COLLECTIONS, Collections, Document
 from vidpipe.library.schema_setup import MIGRATIONS, Migration, adopt_videos, update_schema
 from vidpipe.library.sources import Sources
 from vidpipe.library.states import States
+from vidpipe.library.verdicts import Verdicts
 from vidpipe.library.videos import Videos, chunked
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
@@ -38,6 +39,7 @@ class Library:
         videos: The videos' documents.
         states: Which videos are current, due, blocked, failed or quarantined.
         sources: The sources' records.
+        verdicts: What people said of tags and categories.
         places: Which store holds the files of which video.
         stores: The stores, GridFS included.
         files: The videos' files, on this disk.
@@ -62,6 +64,7 @@ class Library:
         self.videos = Videos(self.collections, written, self.changes)
         self.states = States(self.collections["videos"])
         self.sources = Sources(self.collections, self.videos, self.retry)
+        self.verdicts = Verdicts(self.collections, self.videos)
         self.places = VideoPlaces(self.collections, self.retry)
         self.stores = all_stores(settings, connection)
         self.files = MediaFiles(settings, self.places, self.stores)

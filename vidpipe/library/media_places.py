@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from vidpipe.library.retry import Retry
 from vidpipe.library.schema import Collections, Document
 from vidpipe.storage.object_store import LOCAL
 from vidpipe.storage.places import MediaPlace
+
+if TYPE_CHECKING:
+    from vidpipe.library.retry import Retry
 
 #: Field of a video's document.
 PLACE = "storage"

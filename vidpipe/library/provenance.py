@@ -5,11 +5,11 @@ With them vidpipe can explain later what a result was made with, and what made i
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from datetime import UTC, datetime
 from functools import partial
 
 from pymongo.collection import Collection
 
+from vidpipe.library import server_clock
 from vidpipe.library.retry import Retry, insert_once
 from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked
@@ -39,17 +39,22 @@ def store_spec(lineage: Collection[Document], stage: str, spec: str, parts: Mapp
 
 def changed_parts(lineage: Collection[Document], former: str, parts: Mapping[str, str]) -> list[str]:
     """Return the names of the `parts` that differ from those of the spec `former`; none if that spec is unknown."""
+    return list(spec_difference(lineage, former, parts))
+
+
+def spec_difference(lineage: Collection[Document], former: str, parts: Mapping[str, str]) -> dict[str, str | None]:
+    """Return likewise the version that each of them had in `former`."""
     known = lineage.find_one({"_id": f"spec:{former}"}, {"parts": 1})
     if known is None:
-        return []
-    before = {part["name"]: part["version"] for part in known["parts"]}
-    return [name for name in sorted({*before, *parts}) if before.get(name) != parts.get(name)]
+        return {}
+    before: dict[str, str] = {part["name"]: part["version"] for part in known["parts"]}
+    return {name: before.get(name) for name in sorted({*before, *parts}) if before.get(name) != parts.get(name)}
 
 
 def _store(lineage: Collection[Document], documents: list[Document]) -> None:
     ids = [document["_id"] for document in documents]
     known = {row["_id"] for row in lineage.find({"_id": {"$in": ids}}, {"_id": 1})}
-    at = datetime.now(UTC)
+    at = server_clock.now()
     insert_once(lineage, [{**document, "at": at} for document in documents if document["_id"] not in known])
 
 
@@ -80,7 +85,7 @@ class AnswerStore:
 
     def keep(self, cells: Sequence[AnswerCell]) -> None:
         """Store new answers; one that already exists stays as it is."""
-        common = {"run": self.run, "at": datetime.now(UTC)}
+        common = {"run": self.run, "at": server_clock.now()}
         documents = [{"_id": cell.key, **{name: getattr(cell, name) for name in _DEFAULTS}, **common} for cell in cells]
         self.retry(partial(insert_once, self.answers, documents))
 

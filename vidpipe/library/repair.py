@@ -30,7 +30,7 @@ from vidpipe.sources.inputs import request_for
 from vidpipe.sources.media_store import hash_file
 from vidpipe.sources.records import NO_FAILURE, SourceRecord
 from vidpipe.sources.urls import url_file_name
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 
 
 @dataclass

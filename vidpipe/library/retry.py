@@ -24,8 +24,8 @@ Result = TypeVar("Result")
 #: Runs an operation that may be repeated, as `Library.retry` does.
 Retry = Callable[[Callable[[], Any]], Any]
 
-#: Until the server has been away for a minute.
-POLICY = RetryPolicy(attempts=None, backoff_s=0.2, max_wait_s=5.0, max_total_s=60.0)
+#: Until the server has been away for well over a minute: it restarts, or its replica set elects a primary.
+POLICY = RetryPolicy(attempts=None, backoff_s=0.2, max_wait_s=5.0, max_total_s=120.0)
 
 
 def retry_operation(connection: Connection, operation: Callable[[], Result], policy: RetryPolicy = POLICY) -> Result:

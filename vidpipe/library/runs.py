@@ -1,10 +1,10 @@
 """The statistics of each run (collection `runs`), and their totals over all time.
 
 One document per run: who started what and when, how many videos each stage computed, found current, failed, and the
-seconds it took; the model's questions, tokens and time; for ingest the outcome of the sources, and the bytes. It is
-updated during the run, so that a killed run loses only its last seconds: its status stays "running", with the name of a
-process that has ended, and `status_of` returns "lost". `vidpipe ask` counts as a run; its use of the model
-is counted for the stage that normally asks it.
+seconds it took; the model's questions, tokens and time, and how busy its servers were; for ingest the outcome of the
+sources, and the bytes. It is updated during the run, so that a killed run loses only its last seconds: its status stays
+"running", with the name of a process that has ended, and `status_of` returns "lost". `vidpipe ask` counts as a run; its
+use of the model is counted for the stage that normally asks it.
 
 Every number is also added to the document `TOTALS`, which no clean-up deletes: old runs may be deleted, and the
 counters derived from it never fall.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ import pymongo
 from pymongo import DESCENDING, UpdateOne
 from pymongo.collection import Collection
 
+from vidpipe.library import server_clock
 from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.schema import Document
 from vidpipe.redaction import redact
@@ -35,11 +36,16 @@ log = logging.getLogger(__name__)
 #: `_id` of the document that sums up all runs, deleted ones included.
 TOTALS = "totals"
 
+#: Model servers -> figures; see `vidpipe.models.describing_model.DescribingModel.server_use`.
+ServerFigures = Callable[[], Mapping[str, Mapping[str, float]]]
+#: In an address that is the key of a document.
+_DOT = "%2E"
+
 RunStatus = Literal["running", "success", "failure", "canceled", "lost"]
 SourceResult = Literal["stored", "known", "failed", "refused", "gone"]
 
 #: Seconds between two updates of a run's document.
-FLUSH_S = 15.0
+FLUSH_S = 10.0
 #: Longest wait for the server; statistics must not delay a run.
 PATIENCE_S = 5.0
 
@@ -98,11 +104,19 @@ class RunCounters:
         self.model = ""
         self._asking: frozenset[str] = frozenset()
         self._use: defaultdict[str, float] = defaultdict(float)
+        self._server_use: ServerFigures = dict
+        self._servers_before: Mapping[str, float] = {}
 
-    def asks(self, model: str, stages: Iterable[str]) -> None:
-        """Declare which model `stages` ask: from now on their time counts as the model's."""
+    def asks(self, model: str, stages: Iterable[str], server_use: ServerFigures = dict) -> None:
+        """Declare which model `stages` ask: from now on their time counts as the model's.
+
+        Args:
+            model: Its name.
+            stages: The stages.
+            server_use: How busy its servers were since the model was made, for this run alone.
+        """
         with self._lock:
-            self.model, self._asking = model, frozenset(stages)
+            self.model, self._asking, self._server_use = model, frozenset(stages), server_use
 
     @property
     def model_use(self) -> ModelUse:
@@ -149,8 +163,15 @@ class RunCounters:
     def take(self) -> tuple[Mapping[str, float], int]:
         """Return (what was counted since the last call, by its place in the document; videos so far)."""
         with self._lock:
-            added, self._added = self._added, defaultdict(float)
+            servers = self._servers()
+            for place, number in servers.items():
+                self._added[place] += number - self._servers_before.get(place, 0)
+            added, self._added, self._servers_before = self._added, defaultdict(float), servers
             return added, max(self._in_stage.values(), default=0)
+
+    def _servers(self) -> dict[str, float]:
+        use = {address.replace(".", _DOT): figures for address, figures in self._server_use().items()}
+        return {f"servers.{key}.{name}": number for key, figures in use.items() for name, number in figures.items()}
 
     def put_back(self, added: Mapping[str, float]) -> None:
         """Return what could not be stored; it is stored with what comes next."""
@@ -175,7 +196,7 @@ def record_run(
         patience_s: Longest wait for the server in seconds.
     """
     counters = RunCounters()
-    began = datetime.now(UTC)
+    began = server_clock.now()
     ended = threading.Event()
     final: RunStatus = "success"
     warned = False
@@ -220,12 +241,13 @@ def _updates(
     A kill between the two loses some seconds' worth of totals. If the server did not say whether it stored them, they
     are sent again: these are statistics, not accounts.
     """
-    now = datetime.now(UTC)
+    now = server_clock.now()
     added, videos = taken
     figures = {place: number for place, number in added.items() if number}
-    values = {"status": status, "owner": this_process(), "updated_at": now, "job": step.job, "by": step.by}
+    values = {"status": status, "owner": this_process(), "job": step.job, "by": step.by}
     run: Document = {
         "$set": {f"steps.{key_of(step.step)}": status, **values},
+        "$currentDate": {"updated_at": True},  # the server's time: a run that is not updated any more has vanished
         "$min": {"began_at": began},
         "$max": {"videos": videos},
     }
@@ -264,6 +286,11 @@ def model_figures(stages: Mapping[str, Mapping[str, float]]) -> ModelUse:
     return ModelUse.of({name: sum(stage.get(name, 0) for stage in stages.values()) for name in MODEL_FIGURES})
 
 
+def server_use(document: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """Return how busy each model server was in a run, or in all for the totals, by its address."""
+    return {key.replace(_DOT, "."): figures for key, figures in (document.get("servers") or {}).items()}
+
+
 class Runs:
     """The stored statistics."""
 
@@ -275,9 +302,15 @@ class Runs:
         began: Document = {"began_at": {"$gte": moment or datetime.fromtimestamp(0, UTC)}}
         yield from self._runs.find(began).sort("began_at", DESCENDING).limit(limit)
 
+    def latest_server_use(self) -> dict[str, Mapping[str, float]]:
+        """Return how busy each model server was in the latest run that asked one, if it is recent; see `server_use`."""
+        recent = self._runs.find({"_id": {"$ne": TOTALS}}, {"servers": 1}).sort("began_at", DESCENDING).limit(200)
+        return next((server_use(run) for run in recent if "servers" in run), {})
+
     def totals(self) -> Document:
         """Return the sums over all runs, deleted ones included; empty if nothing ran yet.
 
-        The keys are `stages.<name>.<figure>`, `sources.<result>`, `bytes_in`, `steps.<job>.<status>` and `since`.
+        The keys are `stages.<name>.<figure>`, `servers.<address>.<figure>`, `sources.<result>`, `bytes_in`,
+        `steps.<job>.<status>` and `since`.
         """
         return self._runs.find_one({"_id": TOTALS}) or {}

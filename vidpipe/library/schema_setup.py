@@ -24,9 +24,12 @@ from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.retry import repeating
 from vidpipe.library.schema import FORGOTTEN_SOURCE as FORGOTTEN
 from vidpipe.library.schema import MOST_KEPT, MOST_LABELS, Document, indexes, new_entry, ready_expression
-from vidpipe.library.videos import annotations_of, first_distinct, in_order_of_addition
-from vidpipe.stages.contract import INGEST, IngestFacts, Stage
+from vidpipe.library.verdicts import stated, verdict_entry
+from vidpipe.library.videos import annotations_of, chunked, first_distinct, in_order_of_addition
+from vidpipe.sources.source_data import STATED
+from vidpipe.stages.contract import INGEST, Stage
 from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe.stages.versions import fingerprint
 
 log = logging.getLogger(__name__)
@@ -93,7 +96,7 @@ def _annotate(database: Database[Document], names: Mapping[str, str]) -> int:
         found = annotations_of(sources, [row["_id"] for row in known])
         changes = []
         for row in known:
-            new = {"labels": found[row["_id"]].labels, "titles": found[row["_id"]].titles}
+            new = {name: found[row["_id"]].facts[name] for name in ("labels", "titles")}
             values = {f"stages.{INGEST}.data.{name}": fingerprint(value) for name, value in new.items()}
             facts = IngestFacts.model_validate({**row[INGEST], **new})
             changes.append(UpdateOne({"_id": row["_id"]}, {"$set": {INGEST: facts.model_dump(), **values}}))
@@ -116,8 +119,8 @@ def _shorten_documents(database: Database[Document], names: Mapping[str, str]) -
         new = {
             "names": first_distinct((*names_of_first, *before.names)),
             "urls": first_distinct((*(one["url"] for one in first), *before.urls)),
-            "labels": found.labels,
-            "titles": found.titles,
+            "labels": found.facts["labels"],
+            "titles": found.facts["titles"],
         }
         after = before.model_copy(update=new)
         values: Document = {INGEST: after.model_dump()}
@@ -136,6 +139,43 @@ def _leave_search_to_the_index(database: Database[Document], names: Mapping[str,
     # Documents were changed without a number.
     database[names["meta"]].delete_one({"_id": COUNTER})
     return 0
+
+
+def _apply_verdicts(database: Database[Document], names: Mapping[str, str]) -> int:
+    """Copy verdicts and what sites say into the facts of videos; only these have other facts than before.
+
+    No scene has tags yet.
+    """
+    _drop_index("verdicts", "video_tag")(database, names)
+    videos, sources, verdicts = (database[names[name]] for name in ("videos", "sources", "verdicts"))
+    verdicts.update_many({"kind": {"$exists": False}}, {"$set": {"kind": "tag", "note": "", "start_s": None}})
+    nothing = _facts({"verdicts": [], "source_data": {}})
+    no_tags: Document = nothing | {"scene_tags": [], "stages.tags.data.scene_tags": fingerprint(())}
+    videos.update_many({"scene_tags": {"$exists": False}, "tags": {"$exists": True}}, {"$set": no_tags})
+    videos.update_many({f"stages.{INGEST}.data.verdicts": {"$exists": False}}, {"$set": nothing})
+    said: dict[str, list[Document]] = {}
+    for row in verdicts.find().sort([("at", 1), ("_id", 1)]):
+        said.setdefault(row["video"], []).append(stated(row).model_dump())
+        entry = verdict_entry(row, f"verdict:{row['_id']}")
+        database[names["lineage"]].update_one({"_id": entry["_id"]}, {"$setOnInsert": entry}, upsert=True)
+    texts = [{name: {"$nin": [None, ""]}} for name in ("licence", *(f"data.{name}" for name in STATED))]
+    found = sources.find({"video": {"$ne": None}, "$or": texts}, {"video": 1, "earlier_videos": 1})
+    described = {video for row in found for video in (row["video"], *(row.get("earlier_videos") or ()))}
+    for chunk in chunked(sorted(described | said.keys())):
+        known = annotations_of(sources, chunk)
+        stale = {f"stages.{stage}.stale": True for stage in ("tags", "categories")}
+        changes = []
+        for one in chunk:
+            facts = {"verdicts": said.get(one, []), "source_data": known[one].facts["source_data"]}
+            changes.append(UpdateOne({"_id": one}, {"$set": _facts(facts) | stale}))
+        videos.bulk_write(changes, ordered=False)
+    return len(described | said.keys())
+
+
+def _facts(facts: Mapping[str, Any]) -> Document:
+    """Return what an update sets so that a video has these facts."""
+    stored = {f"{INGEST}.{name}": value for name, value in facts.items()}
+    return stored | {f"stages.{INGEST}.data.{name}": fingerprint(value) for name, value in facts.items()}
 
 
 #: Schema version n -> the migration to n + 1.
@@ -170,16 +210,23 @@ MIGRATIONS: dict[int, Migration] = {
         "searches get a collection.",
         _leave_search_to_the_index,
     ),
-    7: Migration(
-        "Verdicts on tags, API keys and sessions get collections.",
-        lambda database, names: 0,
-    ),
+    7: Migration("Verdicts on tags, API keys and sessions get collections.", lambda database, names: 0),
     8: Migration(
         "Exports are recorded, so that videos can be removed from them; sources of folders get an index. Records of "
         "forgotten sources are emptied.",
         lambda database, names: (
             database[names["sources"]].update_many({"state": "forgotten"}, FORGOTTEN).modified_count
         ),
+    ),
+    9: Migration(
+        "Verdicts on tags are applied: they are facts of their videos, as is what sites say. Scenes can have their own "
+        "tags.",
+        _apply_verdicts,
+        over=("videos", "verdicts"),
+    ),
+    10: Migration("Datasets and pairs that are no duplicates get collections.", lambda database, names: 0),
+    11: Migration(  # older versions would commit without the token of a lease
+        "Machines that work on the library get collections, and leases a token.", lambda database, names: 0
     ),
 }
 
@@ -382,14 +429,14 @@ def adopt_videos(videos: Collection[Document], graph: StageGraph) -> None:
 
 
 def _fit_stage_entries(
-    database: Database[Document], names: Mapping[str, str], graph: StageGraph, changed: Iterable[str]
+    database: Database[Document], names: Mapping[str, str], graph: StageGraph, changed: Sequence[str]
 ) -> None:
     """Give every video an entry for each of the stages `changed`, which may read something else than before."""
     videos = database[names["videos"]]
     for name in changed:
-        entry = f"stages.{name}"
-        videos.update_many({entry: {"$exists": False}}, {"$set": {entry: new_entry(graph, name)}})
-        videos.update_many({}, [{"$set": {f"{entry}.ready": ready_expression(graph, name)}}])
+        videos.update_many({f"stages.{name}.status": None}, {"$set": {f"stages.{name}": new_entry(graph, name)}})
+    if ready := {f"stages.{name}.ready": ready_expression(graph, name) for name in changed}:
+        videos.update_many({}, [{"$set": ready}])
 
 
 @contextlib.contextmanager

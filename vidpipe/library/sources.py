@@ -15,15 +15,14 @@ from pymongo import ReturnDocument, UpdateOne
 
 from vidpipe.library.retry import Retry
 from vidpipe.library.schema import FORGOTTEN_SOURCE, MOST_LABELS, Collections, Document
-from vidpipe.library.videos import Videos, annotations_of, chunked, distinct, in_order_of_addition
+from vidpipe.library.videos import Videos, annotations_of, chunked, facts_of, in_order_of_addition, stated_by
 from vidpipe.sources.records import USER_FIELDS, DueSource, ListedSource, SourceRecord, StoredVideo
-from vidpipe.stages.contract import IngestFacts
 
 if TYPE_CHECKING:
     from vidpipe.sources.failures import Dependencies
 
 #: Fields of a source that are copied to its video.
-_OF_VIDEOS = frozenset({"labels", "title", "priority"})
+_OF_VIDEOS = frozenset({"labels", "title", "priority", "licence"})
 _LABELED = dict.fromkeys(("video", "earlier_videos", "labels"), 1)
 _WRITTEN_AT_ONCE = 1000
 #: Fields of a new source.
@@ -86,22 +85,15 @@ class Sources:
 
         The video's other sources, of which there may be tens of thousands, are not read.
         """
-        facts = IngestFacts(
-            path=video.path,
-            size_bytes=video.size_bytes,
-            modified_ns=video.modified_ns,
-            referenced=video.referenced,
-            names=(video.file_name,) if video.file_name else (),
-            urls=(video.url,) if video.url else (),
-            labels=distinct(record.labels, MOST_LABELS),
-            titles=distinct([record.title or (record.data.title if record.data else "")]),
-        )
+        facts = facts_of(record, video)
         new = self._retry(partial(self._videos.add, video.sha256, facts, video.store))
+        known = None if new else self.get_many([record.id]).get(record.id)
         now = self._retry(partial(self._save, record, ()))
         if not new:
             self._retry(partial(self._videos.source_added, video.sha256))
-        stored = (tuple(now.get("labels") or ()), now.get("title"), now.get("priority"))
-        if stored != (record.labels, record.title, record.priority):  # a list was edited meanwhile
+        stored = (tuple(now.get("labels") or ()), *(now.get(name) for name in ("title", "priority", "licence")))
+        edited = stored != (record.labels, record.title, record.priority, record.licence)  # in its list, meanwhile
+        if edited or (known and known.video == video.sha256 and stated_by(known) != facts.source_data):
             self._retry(partial(self.annotate, [video.sha256, *record.earlier_videos]))
             return
         if record.priority or not new:
@@ -119,7 +111,7 @@ class Sources:
         self._collection_of_videos.bulk_write([_ranked(video, priority)])
 
     def annotate(self, videos: Iterable[str]) -> None:
-        """Give each video the labels and titles of its sources, and the highest priority; 0 is not written."""
+        """Give each video what its sources say, and the highest priority; 0 is not written."""
         for chunk in chunked(videos):
             found = self._videos.annotate(chunk, partial(annotations_of, self._sources, chunk))
             changes = [_ranked(video, annotations.priority) for video, annotations in found.items()]

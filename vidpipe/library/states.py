@@ -13,19 +13,22 @@ without storing anything for a video, each further launch waits longer than the 
 in a loop.
 """
 
+from __future__ import annotations
+
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pymongo.collection import Collection as MongoCollection
-
-from vidpipe.library.leases import UNLEASED
-from vidpipe.library.schema import Document
+from vidpipe.library import server_clock
+from vidpipe.library.schema import UNLEASED, Document
 from vidpipe.library.videos import VideoIds, chunked
+
+if TYPE_CHECKING:
+    from pymongo.collection import Collection as MongoCollection
 
 State = Literal["current", "due", "blocked", "failed", "quarantined"]
 STATES: tuple[State, ...] = get_args(State)
@@ -62,7 +65,7 @@ def due_because(entry: Mapping[str, Any], spec: str, now: datetime | None = None
     if entry.get("stale"):
         return "inputs"
     next_try_at = entry.get("next_try_at")
-    if status == "failed" and next_try_at is not None and next_try_at <= (now or datetime.now(UTC)):
+    if status == "failed" and next_try_at is not None and next_try_at <= (now or server_clock.now()):
         return "next try"
     if not entry.get("spec"):
         return "files"
@@ -88,7 +91,7 @@ def due_branches(
         retry: Failed and quarantined videos are due, too.
         reasons: Only what is due for one of these reasons.
     """
-    past = {"$lte": datetime.now(UTC)}
+    past = {"$lte": server_clock.now()}
 
     def branch(**conditions: Any) -> Document:
         return {f"stages.{stage}.{field}": value for field, value in {"ready": True, **conditions}.items()}
@@ -118,7 +121,7 @@ def _branches(stage: str, spec: str, state: str) -> list[Document]:
         f"{entry}.status": "ok" if state == "current" else state, f"{entry}.stale": False, f"{entry}.spec": spec,
     }  # fmt: skip
     if state == "failed":
-        same[f"{entry}.next_try_at"] = {"$not": {"$lte": datetime.now(UTC)}}
+        same[f"{entry}.next_try_at"] = {"$not": {"$lte": server_clock.now()}}
     return [{f"{entry}.ready": ready, **same} for ready in (True, False)]
 
 
@@ -182,7 +185,7 @@ class States:
             query = {"$or": due_branches(stage, spec)}
         elif state in ("failed", "quarantined"):
             query = {f"stages.{stage}.status": state}
-        now = datetime.now(UTC)
+        now = server_clock.now()
         rows = self._videos.find(query, {f"stages.{stage}": 1, "ingest.names": 1})
         found = (row for row in rows if classify(row["stages"].get(stage, {}), spec, now) == state)
         return islice(found, limit or None)
@@ -201,11 +204,13 @@ class LaunchableVideo:
         sha256: The video.
         priority: The highest of its sources.
         stages: Those of the step that may run; what waits for a person is left out.
+        duration_s: Its length; None: not measured yet.
     """
 
     sha256: str
     priority: int
     stages: tuple[str, ...]
+    duration_s: float | None = None
 
 
 def launchable(
@@ -242,7 +247,8 @@ def launchable(
     excluded = list(held) if len(held) <= _MOST_EXCLUDED else []
     if excluded:
         matching["_id"] = {"$nin": excluded}
-    fields = {f"stages.{stage}.{name}": 1 for stage in specs for name in ("status", "stale", "spec", "next_try_at")}
+    fields: Document = {f"stages.{stage}.{field}": 1 for stage in specs for field in CLASSIFIED_BY}
+    fields["duration_s"] = "$metadata.duration_s"
     found = videos.aggregate(
         [
             {"$match": matching},
@@ -251,14 +257,14 @@ def launchable(
             {"$limit": limit + len(held) - len(excluded)},
         ]
     )
-    now = datetime.now(UTC)
+    now = server_clock.now()
     skipped = set() if excluded else set(held)
     chosen = []
     for row in found:
         if row["_id"] not in skipped:
             due = {stage: due_because(row["stages"].get(stage, {}), spec, now) for stage, spec in specs.items()}
             stages = tuple(stage for stage, reason in due.items() if reason is None or reason in reasons)
-            chosen.append(LaunchableVideo(row["_id"], int(row["priority"]), stages))
+            chosen.append(LaunchableVideo(row["_id"], int(row["priority"]), stages, row.get("duration_s")))
     return chosen[:limit]
 
 
@@ -266,7 +272,7 @@ def note_launch(videos: MongoCollection[Document], step: str, specs: Mapping[str
     """Record that `step` is being started for the videos `ids`."""
     place = f"launched.{step}"
     times = {"$cond": [_has_moved(step, specs), 1, {"$add": [{"$ifNull": [f"${place}.times", 0]}, 1]}]}
-    now = datetime.now(UTC)
+    now = server_clock.now()
     waits_ms = [wait_s * 1000 for wait_s in _WAITS_S]
     wait_ms = {"$arrayElemAt": [waits_ms, {"$subtract": [{"$min": [f"${place}.times", len(waits_ms)]}, 1]}]}
     steps: list[Document] = [
@@ -309,7 +315,7 @@ def _not_waiting(step: str, specs: Mapping[str, str]) -> Document:
     return {
         "$or": [
             {f"launched.{step}": {"$exists": False}},
-            {f"launched.{step}.next_at": {"$lte": datetime.now(UTC)}},
+            {f"launched.{step}.next_at": {"$lte": server_clock.now()}},
             {"$expr": _has_moved(step, specs)},
         ]
     }
@@ -367,7 +373,7 @@ def revalidate(videos: MongoCollection[Document], made: Revalidation) -> set[str
         "spec": made.spec,
         "result_spec": made.spec,
         "commit": made.token,
-        "at": datetime.now(UTC),
+        "at": server_clock.now(),
         "run": made.run_id,
         "run_began": made.run_began,
         "seconds": made.seconds,

@@ -10,26 +10,31 @@ import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from pymongo import UpdateOne
-from pymongo.collection import Collection
-from pymongo.errors import DuplicateKeyError
 
 from vidpipe.errors import VidpipeError
-from vidpipe.library.changes import Changes
+from vidpipe.library import server_clock
 from vidpipe.library.media_places import PLACE
-from vidpipe.library.schema import LAST_URL, MOST_KEPT, MOST_LABELS, Collections, Document, new_entry
+from vidpipe.library.schema import LAST_URL, MOST_KEPT, MOST_LABELS, MOST_STATED, Collections, Document, new_entry
 from vidpipe.safe_files import path_text
+from vidpipe.sources.records import SourceRecord, StoredVideo
+from vidpipe.sources.source_data import STATED, stated_texts
 from vidpipe.sources.urls import stored_spellings
-from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, StageResult
+from vidpipe.stages.contract import INGEST, FieldRead, StageResult
 from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe.storage.object_store import LOCAL
+
+if TYPE_CHECKING:
+    from pymongo import UpdateOne
+    from pymongo.collection import Collection
+
+    from vidpipe.library.changes import Changes
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +68,8 @@ class Videos:
         A known video gains names, URLs, labels and titles, as long as its document has room for them. What reads a fact
         that changed becomes stale in the same update.
         """
+        from pymongo.errors import DuplicateKeyError
+
         while True:
             known = self._videos.find_one({"_id": sha256}, {INGEST: 1})
             if known is None:
@@ -77,6 +84,12 @@ class Videos:
                 "urls": first_distinct((*before.urls, *facts.urls)),
                 "labels": distinct((*before.labels, *facts.labels), MOST_LABELS),
                 "titles": distinct((*before.titles, *facts.titles)),
+                "source_data": {
+                    name: distinct((*before.source_data.get(name, ()), *facts.source_data.get(name, ())), MOST_STATED)
+                    for name in {**before.source_data, **facts.source_data}
+                },
+                "verdicts": before.verdicts,
+                "shared_description": before.shared_description,
             }
             # A copy in the store is better than a file that others may move; else the new facts win.
             if facts.referenced and not before.referenced:
@@ -87,7 +100,7 @@ class Videos:
                 return False
 
     def annotate(self, ids: Sequence[str], read: Callable[[], Mapping[str, Annotations]]) -> Mapping[str, Annotations]:
-        """Give the videos the labels and titles that `read` finds; return what it found.
+        """Give the videos the facts that `read` finds; return what it found.
 
         What reads them becomes stale where they changed.
 
@@ -100,8 +113,8 @@ class Videos:
             annotations = read()
             changed = []
             for row in known:
-                before, now = IngestFacts.model_validate(row[INGEST]), annotations[row["_id"]]
-                after = before.model_copy(update={"labels": now.labels, "titles": now.titles})
+                before = IngestFacts.model_validate(row[INGEST])
+                after = before.model_copy(update=annotations[row["_id"]].facts)
                 if after != before:
                     changed.append((row, after))
             if not changed or self._replace(changed):
@@ -116,7 +129,7 @@ class Videos:
     def _new_document(self, sha256: str, facts: IngestFacts, store: str) -> Document:
         stages: Document = {stage.name: new_entry(self._graph, stage.name) for stage in self._graph}
         stages[INGEST] = {"status": "ok", "data": self._graph.data_versions(INGEST, facts)}
-        document: Document = {"_id": sha256, "added_at": datetime.now(UTC), INGEST: facts.model_dump()}
+        document: Document = {"_id": sha256, "added_at": server_clock.now(), INGEST: facts.model_dump()}
         document |= {PLACE: {"media": store}} if store != LOCAL else {}
         (number,) = self._changes.take()
         return {**document, "stages": stages, "change_seq": number}
@@ -129,9 +142,11 @@ class Videos:
 
     def _replacement(self, known: Document, after: IngestFacts, change_seq: int) -> UpdateOne:
         """Return the update to new facts, on the condition that the facts are still those that were read."""
+        from pymongo import UpdateOne
+
         before = IngestFacts.model_validate(known[INGEST])
         old, new = (self._graph.data_versions(INGEST, facts) for facts in (before, after))
-        changed = [name for name in new if new[name] != old[name]]
+        changed = [name for name in {**old, **new} if new.get(name) != old.get(name)]
         values: Document = {INGEST: after.model_dump(), f"stages.{INGEST}.data": new, "change_seq": change_seq}
         values.update({f"stages.{reader}.stale": True for reader in self._graph.readers(INGEST, changed)})
         return UpdateOne({"_id": known["_id"], INGEST: known[INGEST]}, {"$set": values})
@@ -220,10 +235,18 @@ def projection(graph: StageGraph, reads: Iterable[str], results: Iterable[str] =
     for read in map(FieldRead.parse, reads):
         model = graph.result_model(read.stage)
         if read.field not in model.scene_fields:
-            paths.add(graph.key(read.stage) if model.root else f"{graph.key(read.stage)}.{read.field}")
-    paths.update(graph.key(stage) for stage in results)
+            paths.add(".".join(filter(None, graph.place(read))))
+    paths.update(".".join(filter(None, place)) for stage in results for place in _places(graph, stage))
     # MongoDB rejects a path beside its own parent.
     return {path: 1 for path in paths if not any(path.startswith(f"{other}.") for other in paths)}
+
+
+def _places(graph: StageGraph, stage: str) -> set[tuple[str, str | None]]:
+    """Return where the result of a stage is stored."""
+    model = graph.result_model(stage)
+    if not model.root:
+        return {(graph.key(stage), None)}
+    return {graph.place(FieldRead(stage, name)) for name in model.model_fields}
 
 
 def read_fields(
@@ -266,8 +289,7 @@ def _reading(
     types: list[Any] = []
     for read in map(FieldRead.parse, reads):
         model = graph.result_model(read.stage)
-        key = None if read.field in model.scene_fields else graph.key(read.stage)
-        places.append((key, None if model.root else read.field))
+        places.append((None, None) if read.field in model.scene_fields else graph.place(read))
         types.append(model.model_fields[read.field].annotation)
     values: Any = tuple.__class_getitem__(tuple(types))
     return places, TypeAdapter(values)
@@ -279,7 +301,8 @@ def read_result(graph: StageGraph, stage: str, document: Document) -> StageResul
     stored = document.get(graph.key(stage))
     if stored is None:
         return None
-    values = {next(iter(model.model_fields)): stored} if model.root else stored
+    values = {name: document.get(name, ()) for name in model.model_fields} if model.root else stored
+    values |= {next(iter(model.model_fields)): stored} if model.root else {}
     try:
         return model.model_validate({**dict.fromkeys(model.scene_fields, ()), **values})
     except ValidationError:
@@ -289,16 +312,14 @@ def read_result(graph: StageGraph, stage: str, document: Document) -> StageResul
 
 @dataclass(frozen=True)
 class Annotations:
-    """What the sources of a video say about it.
+    """What the sources of a video, or people, say about it.
 
     Attributes:
-        labels: Of the sources that lead to the video or did before, up to the limit of its document.
-        titles: Likewise.
+        facts: Fields of its `IngestFacts`, such as the labels of the sources that lead to it or did before.
         priority: The highest of the sources that lead to it today; 0 if none has one.
     """
 
-    labels: tuple[str, ...] = ()
-    titles: tuple[str, ...] = ()
+    facts: Mapping[str, Any]
     priority: int = 0
 
 
@@ -306,24 +327,50 @@ class Annotations:
 class _Gathered:
     labels: dict[str, str] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
+    stated: dict[str, dict[str, str]] = field(default_factory=dict)
     priorities: set[int] = field(default_factory=set)
+
+    def facts(self) -> dict[str, Any]:
+        source_data = {name: _sorted(texts) for name, texts in self.stated.items()}
+        return {"labels": _sorted(self.labels), "titles": _sorted(self.titles), "source_data": source_data}
 
 
 def annotations_of(sources: Collection[Document], videos: Sequence[str]) -> dict[str, Annotations]:
     """Return sha256 -> what its sources say, in one query; empty annotations for a video without a source."""
     gathered = {video: _Gathered() for video in videos}
-    fields = dict.fromkeys(("video", "earlier_videos", "labels", "title", "priority", "data.title"), 1)
+    fields = dict.fromkeys(("video", "earlier_videos", "labels", "title", "priority", "licence", "data.title"), 1)
+    fields |= dict.fromkeys((f"data.{name}" for name in STATED), 1)
     for row in in_order_of_addition(sources, videos, fields):
+        data = row.get("data") or {}
         for video in {row["video"], *(row.get("earlier_videos") or ())} & gathered.keys():
             found = gathered[video]
             _put(found.labels, row.get("labels") or (), MOST_LABELS)
-            _put(found.titles, [row.get("title") or (row.get("data") or {}).get("title")], MOST_KEPT)
+            _put(found.titles, [row.get("title") or data.get("title")], MOST_KEPT)
+            for name, texts in stated_texts(data, row.get("licence")).items():
+                _put(found.stated.setdefault(name, {}), texts, MOST_STATED)
             if row["video"] == video:
                 found.priorities.add(row.get("priority") or 0)
-    return {
-        video: Annotations(_sorted(found.labels), _sorted(found.titles), max(found.priorities, default=0))
-        for video, found in gathered.items()
-    }
+    return {video: Annotations(found.facts(), max(found.priorities, default=0)) for video, found in gathered.items()}
+
+
+def facts_of(record: SourceRecord, video: StoredVideo) -> IngestFacts:
+    """Return what is known of a new video from the source that gave it."""
+    return IngestFacts(
+        path=video.path,
+        size_bytes=video.size_bytes,
+        modified_ns=video.modified_ns,
+        referenced=video.referenced,
+        names=(video.file_name,) if video.file_name else (),
+        urls=(video.url,) if video.url else (),
+        labels=distinct(record.labels, MOST_LABELS),
+        titles=distinct([record.title or (record.data.title if record.data else "")]),
+        source_data=stated_by(record),
+    )
+
+
+def stated_by(record: SourceRecord) -> dict[str, tuple[str, ...]]:
+    """Return what the site of a source says (see `IngestFacts.source_data`)."""
+    return stated_texts(record.data.model_dump() if record.data else {}, record.licence)
 
 
 def in_order_of_addition(
@@ -332,6 +379,11 @@ def in_order_of_addition(
     """Return the sources that lead to one of `videos` or did before, oldest first."""
     query = {"$or": [{"video": {"$in": list(videos)}}, {"earlier_videos": {"$in": list(videos)}}]}
     return sources.find(query, fields).sort([("first_seen", 1), ("_id", 1)]).allow_disk_use(True)
+
+
+def stored_path(video: Mapping[str, Any]) -> str:
+    """Return the path of a video's file as stored, by its document."""
+    return str((video.get("raw_video") or video[INGEST])["path"])
 
 
 def name_of(video: Mapping[str, Any]) -> str:

@@ -46,7 +46,7 @@ _LEVEL = re.compile(r"^(?P<context>(?:\[[^\]]*\] )*?)\[(?P<level>error|fatal|pan
 _NUMBER = re.compile(r"0x[0-9a-f]+|-?\d+")
 #: Messages that affect no picture: a picture to be dropped was lost when a part was copied; a chained Ogg stream
 #: restarts.
-_HARMLESS = frozenset({"mmco: unref short failure", "Header packet passed to frame decoder, skipping"})
+HARMLESS = frozenset({"mmco: unref short failure", "Header packet passed to frame decoder, skipping"})
 #: Contexts after decoding: their messages (about an adjusted timestamp) say nothing about the file.
 _OUTPUT_CONTEXT = re.compile(r"^\[(?:tee|framecrc|image2pipe|s16le|swscaler|out#|vost#|aost#)")
 #: Buffer for a few frames, so that ffmpeg does not wait while Python is busy; Linux's limit for ordinary users.
@@ -92,7 +92,7 @@ class DecoderMessages(threading.Thread):
         found = _LEVEL.match(line)
         if not found or _OUTPUT_CONTEXT.match(found["context"]):
             return
-        if found["text"].endswith("to muxer in stream 0") or found["text"] in _HARMLESS:
+        if found["text"].endswith("to muxer in stream 0") or found["text"] in HARMLESS:
             return
         self.count += 1
         message = redact(f"{found['context']}{found['text']}".strip())[:_MAX_MESSAGE_LENGTH]

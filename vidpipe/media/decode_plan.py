@@ -62,6 +62,7 @@ class DecodePlan:
         bit_depth: Bits per sample.
         pictures: Whether pictures are decoded, not only the sound.
         sound_file: Where the samples of the sound are kept, see `vidpipe.media.sound`; None: nowhere.
+        picture_file: Where small pictures are kept, see `vidpipe.media.perceptual_hash`; None: nowhere.
     """
 
     video_stream: int
@@ -84,6 +85,7 @@ class DecodePlan:
     bit_depth: int | None = None
     pictures: bool = True
     sound_file: Path | None = None
+    picture_file: Path | None = None
 
 
 def plan_decode(

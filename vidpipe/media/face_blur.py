@@ -34,7 +34,14 @@ def blurred(jpeg: bytes, boxes: Sequence[Box]) -> bytes:
     if not boxes:
         return jpeg
     picture = decode_jpeg(jpeg)
+    blur(picture, boxes)
+    return encode_jpeg(picture, (picture.shape[1], picture.shape[0]))
+
+
+def blur(picture: cv2.typing.MatLike, boxes: Sequence[Box]) -> list[tuple[slice, slice]]:
+    """Blur what is in the boxes of a picture, as `blurred` does, and return the (rows, columns) that were changed."""
     height, width = picture.shape[:2]
+    changed = []
     for left, top, box_width, box_height in boxes:
         x0, x1 = _span(left, box_width, width)
         y0, y1 = _span(top, box_height, height)
@@ -43,7 +50,8 @@ def blurred(jpeg: bytes, boxes: Sequence[Box]) -> bytes:
             colors = tuple(max(1, min(_MOST_COLORS, side // _COARSE)) for side in (x1 - x0, y1 - y0))
             averages = cv2.resize(face, colors, interpolation=cv2.INTER_AREA)
             picture[y0:y1, x0:x1] = cv2.resize(averages, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
-    return encode_jpeg(picture, (width, height))
+            changed.append((slice(y0, y1), slice(x0, x1)))
+    return changed
 
 
 def _span(start: float, length: float, side: int) -> tuple[int, int]:

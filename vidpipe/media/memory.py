@@ -48,7 +48,7 @@ SKIPPING_THREADS = min(6 * _CORES, _MAX_THREADS)
 _STACK_BYTES = 2 * _MIB
 _OUT_OF_MEMORY = re.compile(
     r"Cannot allocate memory|[Oo]ut of memory|bad_alloc|MemoryError|"
-    r"(?:Cannot|Could not|Failed to) (?:re)?alloc|Error allocating|thread_encoder_init failed"
+    r"(?:Cannot|Could not|Failed to) (?:re)?alloc|Error allocating|thread_encoder_init failed|malloc of size \d+ failed"
 )
 #: Also reported for other reasons.
 _PERHAPS_OUT_OF_MEMORY = re.compile("Resource temporarily unavailable")

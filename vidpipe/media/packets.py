@@ -59,6 +59,7 @@ class PacketFacts:
         start_s: Start of the first packet of all streams; None without timestamps.
         ends_s: End of each stream's last packet by stream index (-inf without timestamps). A stream without an entry
             has no packets.
+        keys_s: Presentation times of the key frames, as in `times_s`.
     """
 
     count: int
@@ -68,6 +69,7 @@ class PacketFacts:
     undecodable: int
     start_s: float | None
     ends_s: dict[int, float]
+    keys_s: Sequence[float] = ()
 
     @property
     def end_s(self) -> float | None:
@@ -139,6 +141,7 @@ def _measured(path: Path, stream: int, video: _VideoPackets, rows: Iterable[Sequ
         undecodable=video.undecodable,
         start_s=start_s if math.isfinite(start_s) else None,
         ends_s=ends_s,
+        keys_s=video.keys,
     )
 
 
@@ -204,6 +207,7 @@ class _VideoPackets:
     Attributes:
         times: Presentation times in seconds, without jumps of the clock; NaN if missing.
         decoding_times: Decoding times, likewise.
+        keys: Presentation times of the key frames.
         until_key: Number of packets, including hidden ones, before the first key frame; None without a key frame.
         other_times: The latest times of other streams' packets since the last jump, half a second apart.
     """
@@ -216,6 +220,7 @@ class _VideoPackets:
     times: array[float] = field(default_factory=lambda: array("d"))
     decoding_times: array[float] = field(default_factory=lambda: array("d"))
     durations: array[float] = field(default_factory=lambda: array("d"))
+    keys: array[float] = field(default_factory=lambda: array("d"))
     until_key: int | None = None
     other_times: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_OTHER_TIMES))
     jumps: int = 0
@@ -241,6 +246,8 @@ class _VideoPackets:
             self._hidden += 1
             return
         self.times.append(packet.pts_s - self._clock.offset_s)
+        if packet.key:
+            self.keys.append(self.times[-1])
         self.decoding_times.append(packet.dts_s - self._clock.offset_s)
         self.durations.append(packet.duration_s)
 

@@ -24,6 +24,7 @@ from vidpipe.media.detectors import CutFinder
 from vidpipe.media.frame_pack import encode_jpeg
 from vidpipe.media.frame_selection import IntervalCandidates, SceneCandidates, SelectedFrame, SpillFile
 from vidpipe.media.learned_cuts import CutModel
+from vidpipe.media.perceptual_hash import PictureSampler
 from vidpipe.media.reference_decode import ReferenceDecode
 from vidpipe.media.scene_stats import FrameMeter, SoundBlock, Sums, add_frames, add_sound, set_duration
 from vidpipe.media.timing import last_frame_s
@@ -261,6 +262,7 @@ class _ScenePass:
             self._by_time = IntervalCandidates(spill, settings.thumbnail_interval, settings.max_thumbnails)
         self._recent: deque[SmallFrame] = deque(maxlen=_MAX_RECENT)
         self._first_us = 0
+        self._sampler = PictureSampler(plan.picture_file) if plan.picture_file else None
         self._sound = False
 
     def run(
@@ -274,6 +276,8 @@ class _ScenePass:
         for frame in self._decode.frames():
             if not timeline.frames:
                 self._first_us = frame.time_us
+            if self._sampler:
+                self._sampler.add(frame)
             time_us = frame.time_us - self._first_us
             timeline.add_frame(time_us, self._meter.measure(frame.bgr, time_us), frame.number)
             if not self._recent or frame.time_us - self._recent[-1].time_us >= _RECENT_INTERVAL_US:

@@ -14,7 +14,8 @@ from vidpipe.models.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, EVIDENCE, SAM
 from vidpipe.models.questions import Question, Scope, build_priority_keywords, build_questions, build_vocabulary
 from vidpipe.models.template_files import template_files
 from vidpipe.settings import Settings
-from vidpipe.tagging.categories import UNCLASSIFIED, category_sentences
+from vidpipe.tagging.categories import UNCLASSIFIED
+from vidpipe.tagging.category_files import category_sentences, subcategory_names
 from vidpipe.text.messages import find_control_token
 
 #: Increased whenever the code makes another text from the same templates.
@@ -106,12 +107,13 @@ def template_prompts(settings: Settings, evidence: Iterable[str] = ()) -> Prompt
         raise SettingsError(f"DefaultInstruction of [QwenVL] contains {found}, a control token of chat models.")
     named = category_sentences(settings)
     categories, vocabulary = (*named, UNCLASSIFIED), build_vocabulary(settings)
+    accepted = subcategory_names(settings)
     forms: dict[str, tuple[AnswerForm, dict[str, Any]]] = {
         "describe_scene": (TEXT_FORM, {"keywords": keywords}),
         "describe_video": (TEXT_FORM, {"keywords": keywords}),
         "sentiment": (sentiment_form(model.language), {}),
         "tags": (tags_form(vocabulary), {"keywords": keywords, "vocabulary": vocabulary}),
-        "category": (category_form(categories, model.language), {"categories": categories}),
+        "category": (category_form(categories, model.language, accepted), {"categories": categories}),
         "summary": (summary_form(model.language), {}),
     }
 

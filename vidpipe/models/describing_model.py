@@ -173,6 +173,14 @@ class DescribingModel(ABC):
         """Return the texts for the lineage by their hash: none."""
         return {}
 
+    def server_use(self) -> Mapping[str, Mapping[str, float]]:
+        """Return how busy each server was since this object was made, by its address; empty without servers.
+
+        The figures: seconds (since the first request), busy_seconds (with at least one request in flight),
+        request_seconds (duration of all requests together), requests (finished ones, retries included), failures.
+        """
+        return {}
+
     def close(self) -> None:  # noqa: B027 - models that hold nothing between calls need not override it
         """Release weights and connections; the next `answer` loads them again."""
 

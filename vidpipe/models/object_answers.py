@@ -53,15 +53,18 @@ def tags_form(vocabulary: Sequence[str] = ()) -> AnswerForm:
     return AnswerForm("tags", parse, _instruction(asked, example), _object({"tags": items}))
 
 
-def category_form(names: Sequence[str], language: str) -> AnswerForm:
-    """Return the form {"category", "confidence", "reason"} with one of `names`; a bare name has confidence None."""
+def category_form(names: Sequence[str], language: str, accepted: Sequence[str] = ()) -> AnswerForm:
+    """Return the form {"category", "confidence", "reason"} with one of `names`; a bare name has confidence None.
+
+    Names that are `accepted` are not offered.
+    """
     properties = {"category": {"type": "string", "enum": list(names)}, "confidence": _NUMBER, "reason": _STRING}
     asked = (
         "category: one of the names above, word for word. confidence: from 0 (a guess) to 1 (certain). "
         f"reason: one short sentence in {language}."
     )
     example = {"category": "…", "confidence": 0.8, "reason": "…"}
-    parse = partial(parse_category, names=tuple(names))
+    parse = partial(parse_category, names=(*names, *accepted))
     return AnswerForm("category", parse, _instruction(asked, example), _object(properties))
 
 

@@ -118,7 +118,7 @@ def parse_questions(text: str, shown: str = "questions.json") -> tuple[Question,
     entries = validated(_FileSource, parse_json(text, shown), shown).questions
     places = [entry_place(shown, "question", number, entry, "id") for number, entry in enumerate(entries, 1)]
     questions = [parse_question(entry, place) for entry, place in zip(entries, places, strict=True)]
-    unique_names(((question.id, f"question {n}") for n, question in enumerate(questions, 1)), shown)
+    unique_names((question.id, place) for question, place in zip(questions, places, strict=True))
     return tuple(questions)
 
 
@@ -250,5 +250,5 @@ def parse_vocabulary(text: str, shown: str = "tag_vocabulary.json") -> tuple[str
     if not isinstance(document, list | dict):
         raise SettingsError(f'{shown}: expected a list of tags, bare or as {{"tags": [...]}}.')
     tags = validated(_VocabularySource, document if isinstance(document, dict) else {"tags": document}, shown).tags
-    unique_names(((tag, f"tag {number}") for number, tag in enumerate(tags, 1)), shown)
+    unique_names((tag, f"{shown}, tag {number}") for number, tag in enumerate(tags, 1))
     return tuple(tags)

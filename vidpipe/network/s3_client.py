@@ -49,6 +49,7 @@ def s3_client(limits: Download, region: str | None = None) -> tuple[Any, bool]:
             signature_version="s3v4" if signed else botocore.UNSIGNED,
             connect_timeout=limits.connect_timeout,
             read_timeout=limits.read_timeout,
+            max_pool_connections=50,
             retries={"total_max_attempts": limits.retries + 1, "mode": "standard"},
             proxies=None if limits.use_proxy else {},  # None: those of the environment
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from vidpipe.search.index import SearchIndex
 from vidpipe.settings import Settings
 from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME
 from vidpipe.stages.registry import build_graph
+from vidpipe.tagging.rule_files import files_of_rules
 
 #: A library that is replaced is closed after this time: no other thread uses it for longer.
 _CLOSE_AFTER_S = 300.0
@@ -124,19 +125,8 @@ class KeptHome:
 def _state_of_files(settings: Settings, config: Path) -> str:
     """Return a hash that changes with config.ini and the files of rules and prompts."""
     digest = hashlib.sha256()
-    for path in _files(settings, config):
+    for path in (config, settings.home / LOCAL_CONFIG_NAME, *files_of_rules(settings)):
         with suppress(OSError):
             stat = path.stat()
             digest.update(f"{path}|{stat.st_mtime_ns}|{stat.st_size}\n".encode())
     return digest.hexdigest()
-
-
-def _files(settings: Settings, config: Path) -> Iterator[Path]:
-    yield config
-    yield settings.home / LOCAL_CONFIG_NAME
-    rules = settings.rules
-    for path in (rules.custom_tag_rules, rules.priority_keywords, rules.categories, rules.questions):
-        yield settings.resolve(path)
-    if rules.tag_vocabulary:
-        yield settings.resolve(rules.tag_vocabulary)
-    yield from sorted(settings.resolve(rules.prompts).glob("*"))

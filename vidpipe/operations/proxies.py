@@ -21,7 +21,7 @@ from vidpipe.library.videos import NoSuchVideo, read_result
 from vidpipe.settings import Settings
 
 if TYPE_CHECKING:
-    from vidpipe.media.proxy import ProxyOrder
+    from vidpipe.media.encode import EncodeOrder
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,11 @@ class ProxyState:
     state: Literal["none", "making", "ready", "failed"]
     progress: float = 0.0
     error: str | None = None
+
+
+def clips_folder(settings: Settings, sha256: str) -> Path:
+    """Return where the clips of a video are kept, see `vidpipe.datasets.clips.maker`."""
+    return settings.derived_directory / "clips" / sha256
 
 
 def proxy_path(settings: Settings, sha256: str) -> Path:
@@ -136,7 +141,7 @@ class Proxies:
         return None
 
     def _encode(self, library: Library, sha256: str) -> None:
-        from vidpipe.media.proxy import make_proxy
+        from vidpipe.media.encode import encode
 
         settings, path = library.settings, proxy_path(library.settings, sha256)
         limit_bytes = settings.library_page.proxy_cache_mb * 1_000_000
@@ -146,17 +151,17 @@ class Proxies:
         stored = (row.get("raw_video") or row["ingest"])["path"]
         try:
             with library.files.video(sha256, stored, self._closed) as original:
-                make_proxy(self._order(library, row, original, limit_bytes), partial)
+                encode(self._order(library, row, original, limit_bytes), partial)
             _make_room(path.parent, limit_bytes - partial.stat().st_size)
             _stored(self._library(), sha256)  # it may have been forgotten meanwhile
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
 
-    def _order(self, library: Library, row: dict[str, Any], path: Path, max_bytes: int) -> ProxyOrder:
+    def _order(self, library: Library, row: dict[str, Any], path: Path, max_bytes: int) -> EncodeOrder:
         from vidpipe.media import memory  # numpy and OpenCV: only for servers that make proxies
+        from vidpipe.media.encode import EncodeOrder
         from vidpipe.media.probe import probe
-        from vidpipe.media.proxy import ProxyOrder
         from vidpipe.stages.contract import Item
         from vidpipe.stages.video_decode import plan_for
 
@@ -171,7 +176,7 @@ class Proxies:
         def progress(share: float) -> None:
             self._states[sha256] = ProxyState("making", share)
 
-        return ProxyOrder(
+        return EncodeOrder(
             path, plan, size, duration_s, memory.FileLimits(settings.limits, pixels=size[0] * size[1]),
             max(_MIN_TIME_LIMIT_S, limit_s), max_bytes, self._closed, progress,
         )  # fmt: skip

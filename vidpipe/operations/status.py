@@ -6,9 +6,11 @@ from itertools import islice
 from typing import Any
 
 from vidpipe.library.library import Library
+from vidpipe.library.runs import Runs
 from vidpipe.library.sources import ListedSources
 from vidpipe.library.states import STATES, State
 from vidpipe.library.videos import name_of
+from vidpipe.library.workers import Workers
 from vidpipe.operations.services.lifecycle import down_servers
 from vidpipe.operations.services.lifecycle import status as running_services
 from vidpipe.operations.services.service_definitions import TITLES
@@ -47,7 +49,15 @@ def status_of(library: Library, plan: Plan) -> dict[str, Any]:
         ],
         "by_itself": daemon and settings.sensors.enabled,
         "waiting": list(_waiting(library, plan)),
+        "workers": _workers(library) if settings.cluster.launcher == "celery" else [],
+        "model_servers": Runs(library.collections["runs"]).latest_server_use(),
     }
+
+
+def _workers(library: Library) -> list[dict[str, Any]]:
+    """Return who takes runs, and how many are in progress there."""
+    present = Workers(library.collections).present()
+    return [asdict(one) | {"machine": one.machine, "runs": len(one.runs)} for one in present]
 
 
 def _waiting(library: Library, plan: Plan) -> Iterator[str]:

@@ -5,6 +5,7 @@ of a failed step in the same run. So steps differ in how many partitions a run t
 putting two of them into one run.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ import dagster as dg
 from pydantic import Field
 
 from vidpipe.pipeline.checks import log_checks_of_failed_step
+from vidpipe.pipeline.cluster_config import CPU_QUEUE, QUEUE_TAG
 from vidpipe.pipeline.event_metadata import CODE_VERSION_TAG, DATA_VERSION_TAG, parents
 from vidpipe.pipeline.execution import StepSession, run_stages
 from vidpipe.pipeline.partitions import VIDEOS
@@ -24,34 +26,47 @@ from vidpipe.stages.graph import StageGraph
 
 #: Videos per run; a different number for each step, see above.
 _PARTITIONS_PER_RUN = {"prepare": 1000, "describe": 500, "label": 2000}
-_GPU_TAGS = {
-    "dagster/priority": "1",
-    "dagster-celery/queue": "gpu",
-    "dagster-k8s/config": {"container_config": {"resources": {"limits": {"nvidia.com/gpu": 1}}}},
-}
 
 
 @dataclass(frozen=True)
-class GpuRequirements:
-    """What an op needs to compute on a GPU of this machine.
+class ModelRequirements:
+    """What an op, and the run that it is in, need to ask the describing model.
 
     Attributes:
-        pool: The concurrency pool; None without a GPU.
-        tags: The op's tags: priority, Celery queue, Kubernetes limits; none without a GPU.
+        pool: The concurrency pool; None if the model needs none.
+        tags: Tags of the op and of its job: priority, Celery queue, Kubernetes limits; none without a GPU.
     """
 
     pool: str | None = None
     tags: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def run_tags(self) -> dict[str, str]:
+        """The tags as a run stores them."""
+        return {name: tag if isinstance(tag, str) else json.dumps(tag) for name, tag in self.tags.items()}
 
-def gpu_requirements(stages: Iterable[Stage], settings: Settings) -> GpuRequirements:
+    @property
+    def queue(self) -> str:
+        """The Celery queue of the run."""
+        return str(self.tags.get(QUEUE_TAG, CPU_QUEUE))
+
+
+def model_requirements(stages: Iterable[Stage], settings: Settings) -> ModelRequirements:
     """Return what an op that runs `stages` needs.
 
-    Only the backend qwen computes on a GPU of this machine: statistics needs none, and an endpoint has its own.
+    Only the backend qwen computes on a GPU of the machine of the run: statistics needs none, an endpoint has its own.
     """
-    if settings.qwen_vl.backend == "qwen" and any(stage.pool == "gpu" for stage in stages):
-        return GpuRequirements("gpu", _GPU_TAGS)
-    return GpuRequirements()
+    if not any(stage.pool == "gpu" for stage in stages):
+        return ModelRequirements()
+    if settings.qwen_vl.backend == "endpoint":
+        return ModelRequirements("model")
+    if settings.qwen_vl.backend != "qwen":
+        return ModelRequirements()
+    limits = {"container_config": {"resources": {"limits": {"nvidia.com/gpu": 1}}}}
+    labels = dict(label.split("=", 1) for label in settings.cluster.gpu_node_selector)
+    nodes = {"pod_spec_config": {"node_selector": labels}} if labels else {}
+    tags = {"dagster/priority": "1", QUEUE_TAG: "gpu", "dagster-k8s/config": limits | nodes}
+    return ModelRequirements("gpu", tags)
 
 
 class StepConfig(dg.Config):
@@ -95,7 +110,7 @@ def asset_spec(stage: Stage, graph: StageGraph) -> dg.AssetSpec:
 
 
 def _step(step: str, stages: Sequence[Stage], graph: StageGraph, settings: Settings) -> dg.AssetsDefinition:
-    gpu = gpu_requirements(stages, settings)
+    model = model_requirements(stages, settings)
 
     @dg.multi_asset(
         name=f"{step}_videos",
@@ -103,8 +118,8 @@ def _step(step: str, stages: Sequence[Stage], graph: StageGraph, settings: Setti
         can_subset=True,
         partitions_def=VIDEOS,
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=_PARTITIONS_PER_RUN[step]),
-        op_tags={"vidpipe/step": step, **gpu.tags},
-        pool=gpu.pool,
+        op_tags={"vidpipe/step": step, **model.tags},
+        pool=model.pool,
     )
     def run_step(context: dg.AssetExecutionContext, config: StepConfig, library: LibraryResource) -> Iterator[Any]:
         chosen = {key.to_user_string() for key in context.selected_asset_keys}

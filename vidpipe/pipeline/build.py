@@ -10,6 +10,7 @@ from vidpipe.pipeline.checks import build_checks, verify_job
 from vidpipe.pipeline.clean_up import clean_up_job, clean_up_schedules, health_sensor
 from vidpipe.pipeline.ingest import ingest_job, url_list_sensor
 from vidpipe.pipeline.jobs import list_jobs, process_job, step_jobs
+from vidpipe.pipeline.mirroring import mirror_job, mirror_schedules
 from vidpipe.pipeline.partitions import SOURCES
 from vidpipe.pipeline.resources import DescribingModelResource, home_resources
 from vidpipe.pipeline.sensors.alerts import failure_rate_sensor, run_failures_sensor
@@ -40,6 +41,7 @@ def build_definitions(
         ingest_job(graph),
         verify_job(graph),
         clean_up_job(graph),
+        mirror_job(graph),
     ]
     sensors = [
         health_sensor(graph),
@@ -52,9 +54,13 @@ def build_definitions(
     return dg.Definitions(
         assets=[SOURCES, *build_assets(graph, settings)],
         asset_checks=build_checks(graph),
-        jobs=[*step_jobs(graph), *jobs],
+        jobs=[*step_jobs(graph, settings), *jobs],
         sensors=[with_shared_connections(sensor, str(settings.home)) for sensor in sensors],
-        schedules=[*changed_rules_schedules(graph, settings), *clean_up_schedules(settings)],
+        schedules=[
+            *changed_rules_schedules(graph, settings),
+            *clean_up_schedules(settings),
+            *mirror_schedules(settings),
+        ],
         resources=resources,
         executor=dg.in_process_executor,
     )

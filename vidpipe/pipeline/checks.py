@@ -13,7 +13,7 @@ from pydantic import Field
 
 from vidpipe.library.videos import chunked
 from vidpipe.pipeline.execution import StepSession, one_op_job, step_failure
-from vidpipe.pipeline.partitions import VIDEOS, add_videos
+from vidpipe.pipeline.partitions import VIDEOS, VideoPartitions
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.video_checks import (
     CHECKS,
@@ -23,9 +23,11 @@ from vidpipe.pipeline.video_checks import (
     VideoCheck,
     evaluate_failures,
 )
+from vidpipe.runner.rule_changes import rules_problem
 from vidpipe.stages.contract import STEPS
 from vidpipe.stages.graph import StageGraph
 
+RULES_CHECK = "rules_are_valid"
 _MOST_LISTED = 20
 _WINDOW = 50
 #: About 60 MB.
@@ -54,6 +56,7 @@ def build_checks(graph: StageGraph) -> list[dg.AssetChecksDefinition]:
     """Return the checks of each step's results, in an op beside the step, and the one for failed videos."""
     return [
         _failure_checks(graph),
+        *([_rules_check()] if "tags" in graph else []),
         *(_step_checks(step, checks, graph) for step in STEPS if (checks := checks_of(graph, step))),
     ]
 
@@ -97,6 +100,22 @@ def _failure_checks(graph: StageGraph) -> dg.AssetChecksDefinition:
         yield from ()
 
     return check_failures
+
+
+def _rules_check() -> dg.AssetChecksDefinition:
+    @dg.asset_check(name=RULES_CHECK, asset="tags", description="The files in rules/ can be used.")
+    def rules_are_valid(library: LibraryResource) -> dg.AssetCheckResult:
+        problem = rules_problem(library.settings())
+        return dg.AssetCheckResult(passed=not problem, description=problem)
+
+    return rules_are_valid
+
+
+def rules_evaluation(problem: str) -> dg.AssetCheckEvaluation:
+    """Return the same as an event, for a sensor to report."""
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("tags"), check_name=RULES_CHECK, passed=not problem, description=problem
+    )
 
 
 def _step_checks(step: str, checks: list[VideoCheck], graph: StageGraph) -> dg.AssetChecksDefinition:
@@ -163,13 +182,14 @@ def _report_evaluations(
 ) -> list[dg.AssetCheckEvaluation]:
     """Check `videos`, log the results and return those that failed.
 
-    Logged events are kept in memory until the step ends, so beyond _MAX_LOGGED only failures are logged. Reporting them
-    outside the run is no way out: there, Dagster takes one evaluation per check and partition for ever.
+    Logged events are kept in memory until the step ends, so beyond _MAX_LOGGED only failures are logged, and so of
+    videos beyond the limit of partitions. Reporting them outside the run is no way out: there, Dagster takes one
+    evaluation per check and partition for ever.
     """
-    add_videos(context.instance, videos)
+    partitions = VideoPartitions(context.instance, session.library).add(videos)
     failures: list[dg.AssetCheckEvaluation] = []
     for number, evaluation in enumerate(_evaluate(session, checks, videos, read_files)):
-        if number < _MAX_LOGGED or not evaluation.passed:
+        if not evaluation.passed or (number < _MAX_LOGGED and evaluation.partition in partitions):
             _log_evaluation(context, evaluation)
         if not evaluation.passed:
             failures.append(evaluation)

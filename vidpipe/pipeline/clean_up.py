@@ -24,7 +24,8 @@ from vidpipe.pipeline.event_reporting import EventReporter
 from vidpipe.pipeline.execution import StepSession, one_op_job, step_failure
 from vidpipe.pipeline.history_pruning import HistoryPruning
 from vidpipe.pipeline.in_process_run import execute, unexplained
-from vidpipe.pipeline.partitions import remove_video
+from vidpipe.pipeline.lost_runs import end_lost_runs
+from vidpipe.pipeline.partitions import VideoPartitions, remove_video
 from vidpipe.pipeline.resources import InProcessRun, LibraryResource
 from vidpipe.pipeline.run_launcher import end_dead_runs
 from vidpipe.pipeline.run_queue import videos_of_unfinished_runs
@@ -51,7 +52,8 @@ def clean_up(
         UnavailableError: Another clean-up of the home is running.
     """
     privacy = PruneTask("privacy", partial(_forget_out_of_time, instance, library))
-    kinds = [privacy, *HistoryPruning(instance, settings).kinds(), *home_tasks(settings, library)]
+    partitions = PruneTask("partitions", VideoPartitions(instance, library).trim)
+    kinds = [privacy, partitions, *HistoryPruning(instance, settings).kinds(), *home_tasks(settings, library)]
     return prune(kinds, settings.data_directory / "run", dry_run=dry_run)
 
 
@@ -121,6 +123,7 @@ def _forget_out_of_time(dagster: dg.DagsterInstance, library: Library, report: P
 class CleanUpConfig(dg.Config):
     """The run config of the job."""
 
+    keys: list[str] = Field(default_factory=list, description="with only_show: sha256 of the videos; empty: all")
     only_show: bool = Field(False, description="only report results that Dagster does not show; delete nothing")
     dry_run: bool = Field(False, description="count only; delete nothing")
 
@@ -132,7 +135,7 @@ def clean_up_job(graph: StageGraph) -> dg.JobDefinition:
     def clean_up_home(context: dg.OpExecutionContext, config: CleanUpConfig, library: LibraryResource) -> None:
         with StepSession.begin(context, library, graph) as session:
             if not config.dry_run:
-                resync_events(context, session.library)
+                resync_events(context, session.library, config.keys)
             if config.only_show:
                 return
             reports = clean_up(context.instance, session.settings, session.library, dry_run=config.dry_run)
@@ -148,10 +151,10 @@ def clean_up_job(graph: StageGraph) -> dg.JobDefinition:
     return one_op_job(clean_up_home, JOB_NAME, description)
 
 
-def report_results_again(settings: Settings, library: Library) -> None:
-    """Materialize every good result that Dagster does not show, for instance in a new history, by a run of the job."""
+def report_results_again(settings: Settings, library: Library, keys: Sequence[str] = ()) -> None:
+    """Do what `resync_events` does, for instance in a new history, by a run of the job."""
     run = InProcessRun(settings, library)
-    if not execute(run, clean_up_job(library.graph), OP_NAME, {"only_show": True}):
+    if not execute(run, clean_up_job(library.graph), OP_NAME, {"only_show": True, "keys": list(keys)}):
         raise unexplained(succeeded=False)
 
 
@@ -181,16 +184,24 @@ def local_timezone() -> str:
         return "UTC"
 
 
-def resync_events(context: dg.OpExecutionContext, library: Library) -> None:
+def resync_events(context: dg.OpExecutionContext, library: Library, keys: Sequence[str] = ()) -> None:
     """Materialize every good result whose partition is not green, and evaluate the checks for failed videos.
 
-    Takes about 10 s for 100,000 videos that Dagster shows already.
+    Videos that should be partitions become such. Takes about 10 s for 100,000 videos that Dagster shows already.
+
+    Args:
+        context: The context of the op.
+        library: The library.
+        keys: Only these videos; empty: all.
     """
     plan = Plan(library.graph, library.settings, tuple(library.graph), {}, {})
     videos = library.collections["videos"]
+    partitions = VideoPartitions(context.instance, library)
+    chosen = {"_id": {"$in": keys}} if keys else partitions.query
+    partitions.add(row["_id"] for row in videos.find(chosen, {"_id": 1}))
     with EventReporter(context, library, plan, partitioned=False) as reporter:
         for stage in library.graph:
-            for row in videos.find({f"stages.{stage.name}.status": "ok"}, {"_id": 1}):
+            for row in videos.find({f"stages.{stage.name}.status": "ok", **chosen}, {"_id": 1}):
                 reporter.on_event(StageEvent(row["_id"], stage.name, "current"))
     for stage in library.graph:
         context.instance.report_runless_asset_event(evaluate_failures(library, stage.name))
@@ -200,12 +211,13 @@ def health_sensor(graph: StageGraph) -> dg.SensorDefinition:
     """Return the sensor; it also runs where [Sensors] Enabled is no."""
 
     @dg.sensor(
-        name="health", description="Ends runs whose process was killed, and frees the videos that they held.",
+        name="health", description="Ends runs whose process or machine is gone, and frees the videos that they held.",
         minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING,
     )  # fmt: skip
     def health(context: dg.SensorEvaluationContext, library: LibraryResource) -> dg.SkipReason:
         ended = end_dead_runs(context.instance)
         with library.opened(graph) as opened:
+            ended += end_lost_runs(context.instance, opened)
             freed = free_dead_leases(opened)
         if not ended and not freed:
             return dg.SkipReason("No process has died.")

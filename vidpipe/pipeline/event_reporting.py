@@ -20,7 +20,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.videos import read_result
 from vidpipe.pipeline.event_metadata import IDENTIFYING_FIELDS, anonymous, materialization, observation
 from vidpipe.pipeline.instance import history_kept_open
-from vidpipe.pipeline.partitions import add_videos
+from vidpipe.pipeline.partitions import VideoPartitions
 from vidpipe.pipeline.video_checks import evaluate_failures
 from vidpipe.runner.plan import Plan
 from vidpipe.stages.contract import StageError, StageEvent
@@ -51,7 +51,8 @@ class EventReporter:
         library: The library that the run works on.
         plan: The stages and settings of the run.
         partitioned: Whether the run is over partitions, each of which needs a result or a reason why there is none.
-            Otherwise only news is reported: new results, failures, and results that Dagster does not show yet.
+            Otherwise only news is reported: new results, failures, and results that Dagster does not show yet; of
+            videos that are partitions.
         yielded: Takes the materializations of a step that yields them itself, instead of Dagster's log.
 
     Attributes:
@@ -76,6 +77,7 @@ class EventReporter:
         self._plan = plan
         self._partitioned = partitioned
         self._yielded = yielded
+        self._partitions = VideoPartitions(context.instance, library)
         self._queue: queue.Queue[StageEvent | None] = queue.Queue(_MAX_WAITING)
         self._stages_run: set[str] = set()
         self._fault: Exception | None = None
@@ -134,7 +136,8 @@ class EventReporter:
         failed = [event for event in events if event.state == "failed"][: _MAX_FAILURES - len(self.failures)]
         if not self._partitioned:
             events = self._news(events)
-            add_videos(self._context.instance, (event.sha256 for event in events))
+            partitions = self._partitions.add(event.sha256 for event in events)
+            events = [event for event in events if event.sha256 in partitions]
         documents = self._documents([*events, *failed])
         for event in failed:
             error = self._error_of(event, documents.get(event.sha256, {"_id": event.sha256}))

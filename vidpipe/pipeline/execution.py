@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import product
+from typing import Any
 
 import dagster as dg
 
+from vidpipe.datasets.duplicates.sharing import run_in_turns
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library.embedded import FullDiskError
 from vidpipe.library.leases import this_process
@@ -19,12 +21,13 @@ from vidpipe.library.runs import RunCounters
 from vidpipe.pipeline.event_reporting import EventReporter
 from vidpipe.pipeline.resources import InProcessRun, LibraryResource
 from vidpipe.pipeline.run_launcher import PROCESS_TAG
-from vidpipe.pipeline.run_metrics import step_metrics, tag_estimate, tag_usage
+from vidpipe.pipeline.run_metrics import started_by, step_metrics, tag_estimate, tag_usage
 from vidpipe.runner.plan import Plan, record_specs
 from vidpipe.runner.request import RunReport, RunRequest
-from vidpipe.runner.runner import NullObserver, Runner
+from vidpipe.runner.rule_changes import record_in_force
+from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import StageError, StageEvent
+from vidpipe.stages.contract import NullObserver, StageError, StageEvent
 from vidpipe.stages.graph import StageGraph
 
 #: Name of the logger that sends a run's log to vidpipe's log file instead of the terminal.
@@ -160,14 +163,16 @@ def run_stages(
         with closing(Plan.make(graph, session.settings, request.stages, fetch=True)) as plan:
             if work is None:
                 record_specs(session.library, plan)
-            tag_estimate(context, figures, session.library, plan, request, known=work.expected if work else None)
+                record_in_force(session.library, plan, started_by(context.run.tags, session.caller))
+            known, asking = (work.expected, work.plan) if work else (None, plan)
+            tag_estimate(context, figures, session.library, asking, request, known=known)
             # A run over all due videos meets current results by chance, and Dagster already shows nearly all of them.
             ignored = frozenset({"current", "waiting"} if request.videos is None else {"waiting"})
             with EventReporter(context, session.library, plan, partitioned=partitioned, yielded=keep) as reporter:
                 observer = StepObserver(reporter, figures, ignored)
                 runner = Runner(session.library, plan, observer, context.run.run_id, session.cancelled)
                 try:
-                    report = work.follow(observer) if work else runner.run(request)
+                    report = work.follow(observer) if work else run_in_turns(runner, request)
                     if partitioned:
                         for sha256, stage in product(report.unknown, plan.stages):
                             reporter.on_event(StageEvent(sha256, stage.name, "failed", error=_NO_SUCH_VIDEO))
@@ -237,12 +242,15 @@ def file_logger(_: dg.InitLoggerContext) -> logging.Logger:
     return logger
 
 
-def one_op_job(op: dg.OpDefinition, name: str, description: str) -> dg.JobDefinition:
-    """Return the job that runs `op` in one process."""
+def one_op_job(
+    op: dg.OpDefinition, name: str, description: str, tags: Mapping[str, Any] | None = None
+) -> dg.JobDefinition:
+    """Return the job that runs `op` in one process, with `tags` on its runs."""
 
     @dg.job(
         name=name,
         description=description,
+        tags=tags,
         executor_def=dg.in_process_executor,
         logger_defs={"console": dg.colored_console_logger, FILE_LOGGER: file_logger},
     )

@@ -24,6 +24,7 @@ from vidpipe.library.videos import chunked
 from vidpipe.operations.retention import PruneReport, PruneTask, cutoff
 from vidpipe.operations.retention.traces import Traces
 from vidpipe.operations.services.state import dagster_home
+from vidpipe.pipeline.dagster_internals import unfinished_backfills
 from vidpipe.pipeline.event_metadata import rereported
 from vidpipe.pipeline.partitions import VIDEOS
 from vidpipe.settings import Settings
@@ -33,7 +34,6 @@ _OBSERVED = dg.DagsterEventType.ASSET_OBSERVATION
 _PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 _HARMLESS = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED]
 _FINISHED = [*_HARMLESS, dg.DagsterRunStatus.FAILURE]
-_UNFINISHED_BACKFILLS = ("REQUESTED", "CANCELING", "FAILING")
 _BACKFILL_TAG = "dagster/backfill"
 _PAGE_SIZE = 500
 #: How long another process may keep a database of Dagster locked.
@@ -133,21 +133,14 @@ class HistoryPruning:
         newest = [self._instance.get_run_records(dg.RunsFilter(job_name=job), limit=1) for job in jobs]
         newest.append(self._instance.get_run_records(limit=1, order_by="update_timestamp"))
         kept = {record.dagster_run.run_id for found in newest for record in found}
-        backfills: dict[str, bool] = {}
+        backfills = unfinished_backfills(self._instance)
         old = []
         for record in records:
             run = record.dagster_run
             ended = record.end_time or record.update_timestamp.replace(tzinfo=UTC).timestamp()
-            backfill = run.tags.get(_BACKFILL_TAG)
-            if backfill is not None and backfill not in backfills:
-                backfills[backfill] = self._is_unfinished(backfill)
-            if ended < self._runs_before and run.run_id not in kept and not (backfill and backfills[backfill]):
+            if ended < self._runs_before and run.run_id not in kept and run.tags.get(_BACKFILL_TAG) not in backfills:
                 old.append((run.run_id, ended))
         return sorted(old, key=lambda run: run[1])
-
-    def _is_unfinished(self, backfill_id: str) -> bool:
-        backfill = self._instance.get_backfill(backfill_id)
-        return backfill is not None and backfill.status.value in _UNFINISHED_BACKFILLS
 
     def _last_events(self, run_id: str) -> list[dg.EventLogRecord] | None:
         """Return the run's events that are the latest of their partition, to be reported again before it is deleted.

@@ -16,15 +16,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from vidpipe.datasets.duplicates.sharing import copies, run_in_turns, share, shares
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.pipeline.started_work import StartedWork
 from vidpipe.runner.due import Selection
 from vidpipe.runner.plan import DescribingStages, Plan, record_specs
 from vidpipe.runner.request import RunReport, RunRequest
-from vidpipe.runner.runner import NullObserver, Runner
+from vidpipe.runner.rule_changes import record_in_force
+from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import Observer
+from vidpipe.stages.contract import NullObserver, Observer
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.registry import build_graph
 
@@ -113,18 +115,21 @@ def run_process(
         contextlib.closing(Plan.make(graph, settings, request.stages, fetch=True)) as plan,
     ):
         report = _run_without_work(opened, plan, request, observer=observer, cancelled=cancelled)
+        if report is not None and shares(plan) and share(opened, plan, copies(opened))[1]:
+            report = _run_without_work(opened, plan, request, observer=observer, cancelled=cancelled)
         if report is not None:
             return report
 
         from vidpipe.runner.estimate import estimate
 
         record_specs(opened, plan)
-        work = StartedWork(observer, estimate(opened, plan, request).model if DescribingStages.of(plan) else None)
+        record_in_force(opened, plan, by)
+        work = StartedWork(observer, plan, estimate(opened, plan, request).model if DescribingStages.of(plan) else None)
         runner = Runner(opened, plan, work, work.run_id, cancelled)
         with _stopped_by_signals(cancelled), ThreadPoolExecutor(1, thread_name_prefix="dagster") as pool:
             recorded = pool.submit(_record, work, request, opened, plan, cancelled, by=by)
             try:
-                work.end(runner.run(request.model_copy(update={"check_files": False})))  # it has checked them
+                work.end(run_in_turns(runner, request.model_copy(update={"check_files": False})))  # it has checked them
             except KeyboardInterrupt:
                 work.end(replace(runner.report, interrupted=True))
             except BaseException as error:

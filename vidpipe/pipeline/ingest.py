@@ -15,10 +15,11 @@ from pydantic import Field
 from vidpipe.library.leases import this_process
 from vidpipe.library.library import Library
 from vidpipe.library.sources import ListedSources
+from vidpipe.operations.retention import PruneReport
 from vidpipe.pipeline.execution import StepSession, one_op_job, run_stages, step_failure
 from vidpipe.pipeline.in_process_run import execute, open_library, unexplained
 from vidpipe.pipeline.instance import history_kept_open
-from vidpipe.pipeline.partitions import SOURCES_KEY, add_videos
+from vidpipe.pipeline.partitions import SOURCES_KEY, VideoPartitions
 from vidpipe.pipeline.resources import InProcessRun, LibraryResource
 from vidpipe.pipeline.run_metrics import CountingObserver, count_outcome, step_metrics
 from vidpipe.pipeline.run_queue import ALL_STEPS_TAG, UNFINISHED, config_list, run_priority, run_tags
@@ -171,7 +172,9 @@ def _ingest(context: dg.OpExecutionContext, session: StepSession, config: Ingest
         outcomes = [*gathered.problems, *added]
         if caller is not None:
             caller.outcomes = outcomes
-        add_videos(context.instance, (outcome.video for outcome in outcomes if outcome.video))
+        partitions = VideoPartitions(context.instance, session.library)
+        partitions.add(outcome.video for outcome in outcomes if outcome.video)
+        partitions.trim(PruneReport("partitions"), tolerance=1.1, max_s=30.0)
         if session.cancelled.is_set():
             raise KeyboardInterrupt
         processing: dg.Failure | None = None

@@ -5,18 +5,20 @@ Damaged files of the history are named in errors; `vidpipe doctor --repair` move
 
 import contextlib
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import yaml  # type: ignore[import-untyped]
+import yaml
 from sqlalchemy.exc import DBAPIError
 
 from vidpipe.errors import DamagedError, SettingsError
 from vidpipe.library.repair import DamagedFilesFolder
 from vidpipe.operations.services.state import dagster_home
+from vidpipe.pipeline.cluster_config import check_server, configure_cluster
 from vidpipe.pipeline.dagster_internals import CheckError
 from vidpipe.pipeline.run_launcher import end_dead_runs
 from vidpipe.safe_files import private_directory, replace_file
@@ -42,7 +44,7 @@ _SQLITE_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
 def prepare(settings: Settings) -> Path:
-    """Write dagster.yaml into `dagster_home`, again after a change of [Services] MaxRuns or an update of vidpipe.
+    """Write dagster.yaml into `dagster_home`, again after a change of settings or an update of vidpipe.
 
     A file that the user has edited is kept.
 
@@ -55,6 +57,7 @@ def prepare(settings: Settings) -> Path:
     config = yaml.safe_load(shipped)
     del config["storage"]  # names data/dagster for a Dagster without DAGSTER_HOME
     config["concurrency"]["runs"]["max_concurrent_runs"] = settings.services.max_runs
+    configure_cluster(config, settings)
     text = _stamped(yaml.safe_dump(config, sort_keys=False))
     file = home / "dagster.yaml"
     known = file.read_text(encoding="utf-8") if file.exists() else ""
@@ -100,8 +103,11 @@ def instance(settings: Settings) -> dg.DagsterInstance:
     Raises:
         SettingsError: dagster.yaml cannot be used.
         DamagedError: Files of the history are damaged.
+        UnavailableError: PostgreSQL cannot be reached.
     """
     home = prepare(settings)
+    os.environ.update(settings.cluster.environment)
+    check_server(settings, "Postgres")  # Dagster would only say that it had tried often
     file = home / "dagster.yaml"
     configured = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     if removed := [advice for name, advice in _REMOVED.items() if _names(configured, name)]:

@@ -27,9 +27,10 @@ from vidpipe.library.queries.json_encoding import to_json
 from vidpipe.library.sources import ListedSources
 from vidpipe.models.questions import add_question, new_question
 from vidpipe.runner.asking import Asking, answer_as_json
-from vidpipe.runner.job_request import JOB_REQUEST, AddJob, AskJob, ForgetJob, JobRequest, RunJob
+from vidpipe.runner.job_request import JOB_REQUEST, AddJob, AskJob, ForgetJob, JobRequest, RulesJob, RunJob
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunRequest
+from vidpipe.runner.rule_changes import ProposedRules
 from vidpipe.settings import Settings, audit, configure_logging, load
 from vidpipe.sources.due_sources import requests_by_id
 from vidpipe.sources.inputs import Gathered, gather, request_for
@@ -151,6 +152,8 @@ class JobWork:
             return self._add(job)
         if isinstance(job, RunJob):
             return self._run(job.request)
+        if isinstance(job, RulesJob):
+            return self._rules(job)
         return self._ask(job) if isinstance(job, AskJob) else self._forget(job)
 
     @property
@@ -241,6 +244,25 @@ class JobWork:
         if left:
             self.failed = f"{len(left)} of {len(done)} videos are not removed; repeat this later. {left[0]}"
         return {"videos": [asdict(one) for one in done[:_MOST_LISTED]]}
+
+    def _rules(self, job: RulesJob) -> dict[str, Any]:
+        self.events.send("count", total=self.library.videos.count())
+
+        def seen(number: int) -> None:
+            self.events.send("count", done=number)
+
+        if job.version:
+            proposed = ProposedRules.returning(self.library, self.settings, job.version)
+        else:
+            proposed = ProposedRules.of_file(self.settings, job.drafts)
+        found = job.plan or proposed.preview(self.library, self.graph, self.cancelled, seen)
+        if job.kind == "plan" or self.cancelled.is_set():
+            return found
+        if job.plan:
+            proposed.check(found, self.library)
+        with closing(Plan.make(self.graph, self.settings)) as plan:
+            request = proposed.apply(self.library, plan, "page", found)
+        return self._run(request)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

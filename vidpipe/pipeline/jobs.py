@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from vidpipe.errors import SettingsError
-from vidpipe.pipeline.assets import gpu_requirements, steps
+from vidpipe.pipeline.assets import model_requirements, steps
 from vidpipe.pipeline.execution import StepSession, one_op_job, run_stages
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.runner.request import RunRequest
@@ -37,7 +37,7 @@ _REQUEST_SCHEMA = {
 }
 
 
-def step_jobs(graph: StageGraph) -> list[Any]:
+def step_jobs(graph: StageGraph, settings: Settings) -> list[Any]:
     """Return prepare, describe and label: asset jobs over the assets of one step, for chosen partitions."""
     return [
         dg.define_asset_job(
@@ -45,6 +45,7 @@ def step_jobs(graph: StageGraph) -> list[Any]:
             selection=dg.AssetSelection.assets(*(stage.name for stage in stages)).without_checks(),
             description=f"{_names(stages)} for the chosen videos.",
             executor_def=dg.in_process_executor,
+            tags=model_requirements(stages, settings).tags,
         )
         for step, stages in steps(graph).items()
     ]
@@ -96,21 +97,21 @@ def _videos_job(
     description: str,
     step: str | None = None,
 ) -> dg.JobDefinition:
-    gpu = gpu_requirements(stages, settings)
+    model = model_requirements(stages, settings)
 
     @dg.op(
         name=op_name,
         description="Takes each video through the chosen stages.",
         config_schema=_REQUEST_SCHEMA,
-        pool=gpu.pool,
-        tags={**({"vidpipe/step": step} if step else {}), **gpu.tags},
+        pool=model.pool,
+        tags={**({"vidpipe/step": step} if step else {}), **model.tags},
     )
     def work(context: dg.OpExecutionContext, library: LibraryResource) -> None:
         with StepSession.begin(context, library, graph) as session:
             request = _request(RunRequest.from_config(context.op_config), session, graph, stages, name)
             run_stages(context, session, graph, request, partitioned=False)
 
-    return one_op_job(work, name, description)
+    return one_op_job(work, name, description, model.tags)
 
 
 def _request(

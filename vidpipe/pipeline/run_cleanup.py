@@ -1,8 +1,8 @@
 """What starting and stopping the servers of a home requires of Dagster: `python -m vidpipe.pipeline.run_cleanup …`.
 
-`dead` ends the runs whose process was killed. `stop SECONDS` also asks the runs that Dagster
-launched to exit and waits for them. Standard output has one JSON object a line: `{"progress": text}`,
-`{"runs": number}`, or `{"error": class, "message": text, "hint": text}`.
+`dead` ends the runs whose process was killed, and sets the limits of [Cluster] Pools. `stop SECONDS` ends them, too,
+asks the runs that Dagster launched to exit, and waits for them. Standard output has one JSON object a line:
+`{"progress": text}`, `{"runs": number}`, or `{"error": class, "message": text, "hint": text}`.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from vidpipe.errors import VidpipeError
+from vidpipe.pipeline.dagster_internals import set_pool_limits
 from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.run_launcher import end_dead_runs, is_alive, launched_runs, signal_run, stop_run
 from vidpipe.settings import configure_logging, find_home, load
@@ -64,6 +65,8 @@ def main() -> int:
         with instance(settings) as opened:  # which has ended dead runs
             if action == "stop":
                 _report(runs=stop_runs(opened, float(limit_s[0])))
+            else:
+                set_pool_limits(opened, settings.cluster.pool_limits)
     except VidpipeError as error:
         _report(error=type(error).__name__, message=error.message, hint=error.hint)
         return error.exit_code

@@ -18,11 +18,7 @@ from vidpipe.sources.records import IngestNote, IngestObserver, IngestOutcome, S
 #: Prefix of the run tags that say what the model is expected to do.
 _ESTIMATED = "vidpipe/estimated_"
 #: Run tag -> who started the run.
-_BY_TAG = {
-    "dagster/sensor_name": "sensor",
-    "dagster/schedule_name": "schedule",
-    "dagster/backfill": "backfill",
-}
+_BY_TAG = {"dagster/sensor_name": "sensor", "dagster/schedule_name": "schedule", "dagster/backfill": "backfill"}
 _SOURCE_RESULTS: Mapping[str, SourceResult] = {
     "stored": "stored",
     "already stored": "known",
@@ -39,12 +35,13 @@ def step_metrics(
 ) -> Iterator[RunCounters]:
     """Yield the figures of a step, stored in the collection `runs` (see `vidpipe.library.runs.record_run`)."""
     run = context.run
-    name = RunStep(run.run_id, run.job_name, _by(run.tags, caller), context.op_def.name)
+    name = RunStep(run.run_id, run.job_name, started_by(run.tags, caller), context.op_def.name)
     with record_run(library.collections["runs"], name) as figures:
         yield figures
 
 
-def _by(tags: Mapping[str, str], caller: InProcessRun | None) -> str:
+def started_by(tags: Mapping[str, str], caller: InProcessRun | None) -> str:
+    """Return who started a run (see `RunStep`)."""
     if caller is not None:
         return caller.by
     found = next((by for tag, by in _BY_TAG.items() if tag in tags), "page")
@@ -105,7 +102,7 @@ def tag_estimate(
     describing = DescribingStages.of(plan)
     if describing is None:
         return
-    figures.asks(describing.model.name, describing.names)
+    figures.asks(describing.model.name, describing.names, describing.model.server_use)
     if not any(tag.startswith(_ESTIMATED) for tag in context.run.tags):
         expected = known or estimate(library, plan, request).model
         if expected is not None and not expected.unknown:

@@ -124,9 +124,9 @@ def unfinished_runs(instance: dg.DagsterInstance, jobs: Collection[str]) -> list
     return [run for run in found.values() if run.job_name in jobs]
 
 
-def videos_of_unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
-    """Return the videos of all unfinished runs, of any job."""
-    return held_by_runs(instance, instance.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)), limit=MOST_READ))
+def videos_of_unfinished_runs(instance: dg.DagsterInstance, limit: int | None = MOST_READ) -> set[str]:
+    """Return the videos of `limit` unfinished runs (None: of all), of any job."""
+    return held_by_runs(instance, instance.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)), limit=limit))
 
 
 def held_by_runs(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[str]:

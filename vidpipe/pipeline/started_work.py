@@ -12,6 +12,7 @@ from vidpipe.stages.contract import Observer, StageEvent
 
 if TYPE_CHECKING:
     from vidpipe.runner.estimate import ModelEstimate
+    from vidpipe.runner.plan import Plan
 
 #: More events than this that no step has taken hold the work back, so that memory does not grow with the videos.
 _MAX_WAITING = 500
@@ -23,11 +24,13 @@ class StartedWork:
 
     Attributes:
         observer: The caller's, which receives everything at once.
+        plan: What is computed, with the model that is asked.
         expected: What the describing model was expected to do before the work began; None if no stage asks it.
         run_id: Of the work, and of the Dagster run.
     """
 
     observer: Observer
+    plan: Plan
     expected: ModelEstimate | None = None
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     _events: queue.Queue[StageEvent | RunReport | BaseException] = field(

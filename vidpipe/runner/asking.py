@@ -81,7 +81,7 @@ class Asking:
             return
         run = f"ask-{uuid.uuid4().hex}"
         with record_run(self.library.collections["runs"], RunStep(run, "ask", self.by, "ask")) as figures:
-            figures.asks(describing.model.name, describing.names)
+            figures.asks(describing.model.name, describing.names, describing.model.server_use)
             clock = _AnswerClock(figures, describing.names[0])
             plan, cells = self.plan, self.library.cells(run)
             context = StageContext(plan.settings, plan.resources, cells, cancelled, files=self.library.files)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
+from vidpipe.library import server_clock
 from vidpipe.library.library import Library
 from vidpipe.library.media_places import PLACE
 from vidpipe.library.schema import Document
@@ -167,7 +168,7 @@ class DueCounts:
 def count_due(library: Library, plan: Plan, request: RunRequest) -> DueCounts:
     """Count what a run of `plan` would compute for `request`."""
     found = DueCounts(stages={stage.name: StageDueCounts() for stage in plan.stages})
-    now = datetime.now(UTC)
+    now = server_clock.now()
     for group in _groups(library, plan, request, now):
         waits = group["_id"]["dropped"] and not (request.refetch or plan.settings.storage.refetch_mb)
         walked = _walk(plan, _entries(library.graph, group["_id"]["stages"], now), request, now, waits=waits)

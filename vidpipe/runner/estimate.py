@@ -35,6 +35,7 @@ from vidpipe.runner.request import RunRequest
 from vidpipe.runner.threads import pool_sizes
 from vidpipe.stages import model_requests
 from vidpipe.stages.contract import Item, Stage, StageContext
+from vidpipe.stages.descriptions import SHARED
 from vidpipe.stages.model_answers import RequestAnswers, stored_answers
 
 #: Videos examined together.
@@ -240,7 +241,10 @@ class AnswerCounter:
 
     def _per_video(self, stage: Stage, ids: Sequence[str]) -> Iterator[tuple[str, ModelWork]]:
         context = self.plan.context_of(stage, self.library)
-        videos = self._videos(self._items(stage, ids), context)
+        items = self._items(stage, ids)
+        shared = [item.sha256 for item in items if item.fields.get(SHARED)]
+        yield from ((sha256, ModelWork(videos=1)) for sha256 in shared)
+        videos = self._videos([item for item in items if item.sha256 not in shared], context)
         for sha256, video in videos.items():
             scenes: Sequence[Scene] = video.item["scenes.scenes"]
             shown = {scene.start_s: scene.frames for scene in scenes}

@@ -9,9 +9,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
+from vidpipe.library import server_clock
 from vidpipe.runner.due import Selection
 from vidpipe.runner.request import RunRequest
 from vidpipe.runner.video_state import RunStamp, VideoState
@@ -95,10 +95,12 @@ class IsolatedRetry:
         )
         with self.selection.library.leases() as leases:
             leases.free_dead()
-            if not leases.take([state.sha256], {"_id": 1}):
+            taken = leases.take([state.sha256], {"_id": 1})
+            if not taken:
                 return
+            state.lease = taken[0]["lease"]["token"]
             outcome = Outcome(state.sha256, error=error)
-            run = RunStamp(self.run_id, datetime.now(UTC))
+            run = RunStamp(self.run_id, server_clock.now())
             prepared = state.prepare(stage, self.selection.plan.specs[stage.name], run, outcome, 0.0, quarantined=True)
             self.selection.library.commit([prepared], leases.owner, [state.sha256])
         yield StageEvent(state.sha256, stage.name, "failed", state.name, error=error)

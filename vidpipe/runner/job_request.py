@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
@@ -80,6 +80,21 @@ class ForgetJob(BaseModel):
     reason: str = ""
 
 
-JobRequest = AddJob | RunJob | AskJob | ForgetJob
+class RulesJob(BaseModel):
+    """Plan rules, or apply them.
+
+    Attributes:
+        drafts: File -> text; nothing: the files as they are.
+        plan: What a plan of these has found, to be applied.
+        version: The earlier version to return to instead.
+    """
+
+    kind: Literal["plan", "apply"]
+    drafts: dict[str, str] = {}
+    plan: dict[str, Any] = {}
+    version: int | None = None
+
+
+JobRequest = AddJob | RunJob | AskJob | ForgetJob | RulesJob
 
 JOB_REQUEST: TypeAdapter[JobRequest] = TypeAdapter(Annotated[JobRequest, Field(discriminator="kind")])

@@ -10,23 +10,25 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
-from vidpipe.library.library import Library
-from vidpipe.library.provenance import changed_parts, store_spec
 from vidpipe.library.states import waiting_for_spec
 from vidpipe.models.installed import MissingModelError
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import key_name, section_models
-from vidpipe.stages.contract import FieldRead, Stage, StageContext
+from vidpipe.stages.contract import FieldRead, Item, Stage, StageContext
 from vidpipe.stages.graph import ANALYSES_CHANGED, StageGraph
 from vidpipe.stages.registry import build_resource
 from vidpipe.stages.versions import declared_settings, spec_of, spec_parts
+from vidpipe.storage.media_files import MediaFiles
 from vidpipe.text.messages import join_words
 
 if TYPE_CHECKING:
+    from vidpipe.library.library import Library
     from vidpipe.models.describing_model import DescribingModel
+    from vidpipe.runner.video_state import VideoState
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +63,13 @@ class Plan:
     specs: Mapping[str, str]
     resources: Mapping[str, Any]
     unavailable: Mapping[str, VidpipeError] = field(default_factory=dict)
+    _looked_at: dict[tuple[str, bool], tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def make(
-        cls, graph: StageGraph, settings: Settings, names: Iterable[str] | None = None, *, fetch: bool = False
-    ) -> Plan:
+        cls, graph: StageGraph, settings: Settings, names: Iterable[str] | None = None, *, fetch: bool = False,
+        given: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Plan:  # fmt: skip
         """Plan the stages called `names` (None: all).
 
         Args:
@@ -73,6 +77,7 @@ class Plan:
             settings: The settings in force.
             names: The stages to plan.
             fetch: Install missing models, if [Models] Fetch allows it.
+            given: Resources to use instead of those in force: the rules of a draft.
 
         Raises:
             SettingsError: A name is not that of a stage.
@@ -85,7 +90,8 @@ class Plan:
         faults: dict[str, VidpipeError] = {}
         for name in sorted({name for stage in chosen for name in stage.resources}):
             try:
-                resources[name] = _built(name, settings, fetch=fetch and settings.models.fetch)
+                fetched = fetch and settings.models.fetch
+                resources[name] = given[name] if name in given else _built(name, settings, fetch=fetched)
             except VidpipeError as error:
                 faults[name] = error
         specs: dict[str, str] = {}
@@ -108,22 +114,47 @@ class Plan:
             if not isinstance(error, UnavailableError) or (name in self.graph and not self.graph[name].optional)
         }
 
+    @property
+    def rules(self) -> Any:
+        """The tag rules. Raises VidpipeError if there is something wrong with them."""
+        if "tags" in self.unavailable:
+            raise self.unavailable["tags"]
+        return self.resources["custom_tags"]
+
     def settings_of(self, stage: Stage) -> Settings:
         """Return the settings that `stage` declares; reading any other raises."""
         return declared_settings(self.settings, (*stage.settings, *stage.environment), stage.name)
 
+    def looked_at(self, stage: Stage, *, judged_scenes: bool = False) -> tuple[str, ...]:
+        """Return which of its reads `stage` looks at; `judged_scenes`: in a video of whose scenes people spoke."""
+        if stage.looks_at is None:
+            return stage.all_reads
+        key = (stage.name, judged_scenes)
+        if key not in self._looked_at:
+            chosen = stage.looks_at({name: self.resources[name] for name in stage.resources}, judged_scenes)
+            self._looked_at[key] = tuple(read for read in stage.all_reads if read in chosen)
+        return self._looked_at[key]
+
+    def item(self, stage: Stage, state: VideoState) -> Item:
+        """Return what the function of `stage` gets for a video: what it looks at."""
+        return state.item(stage, self.looked_at(stage, judged_scenes=state.has_judged_scenes))
+
     def context_of(
         self,
         stage: Stage,
-        library: Library,
+        library: Library | None,
         run_id: str = "",
         cancelled: threading.Event | None = None,
         progress: Callable[[str, float], None] = lambda sha256, fraction: None,
     ) -> StageContext:
-        """Return what the function of `stage` gets besides its videos; the model's answers belong to the run."""
+        """Return what the function of `stage` gets besides its videos; the model's answers belong to the run.
+
+        Without a library, files are local and the model's answers are not kept.
+        """
         resources, settings = {name: self.resources[name] for name in stage.resources}, self.settings_of(stage)
         stop = cancelled or threading.Event()
-        return StageContext(settings, resources, library.cells(run_id), stop, progress, library.files)
+        cells, files = (library.cells(run_id), library.files) if library else (None, MediaFiles(self.settings))
+        return StageContext(settings, resources, cells, stop, progress, files)
 
     def texts(self) -> dict[str, str]:
         """Return hash -> text of every rule set and prompt of the run."""
@@ -179,6 +210,8 @@ class DescribingStages:
 
 def record_specs(library: Library, plan: Plan) -> None:
     """Store what today's specs are made of, so that later changes can be named."""
+    from vidpipe.library.provenance import store_spec  # imports pymongo
+
     for stage in plan.stages:
         parts = spec_parts(stage, plan.settings, plan.resources)
         store_spec(library.collections["lineage"], stage.name, plan.specs[stage.name], parts)
@@ -205,8 +238,10 @@ def pending_sentences(library: Library, plan: Plan, stages: Iterable[Stage]) -> 
 
 def what_changed(library: Library, plan: Plan, stage: Stage, former: str) -> str:
     """Return what differs between the spec `former` of `stage` and today's, in the names of config.ini."""
+    from vidpipe.library.provenance import changed_parts  # imports pymongo
+
     if former == ANALYSES_CHANGED:
-        sources = dict.fromkeys(FieldRead.parse(name).stage for name in stage.optional_reads)
+        sources = dict.fromkeys(FieldRead.parse(name).stage for name in stage.optional_reads if "ingest." not in name)
         return f"what {join_words(list(sources))} found" if sources else "what analyses found"
     parts = spec_parts(stage, plan.settings, plan.resources)
     changed = changed_parts(library.collections["lineage"], former, parts)

@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from vidpipe.errors import VidpipeError
+from vidpipe.library import server_clock
 from vidpipe.library.library import Library
 from vidpipe.library.videos import chunked, projection
 from vidpipe.runner.budget import reserve_refetch
@@ -28,7 +28,7 @@ from vidpipe.runner.sweep import Sweep
 from vidpipe.runner.threads import CommitEntry, CommitThread, StageWork, StageWorkers, with_names
 from vidpipe.runner.video_state import Document, RunStamp, VideoState
 from vidpipe.settings import Settings, audit
-from vidpipe.stages.contract import Observer, Outcome, OutOfReach, Stage, StageError, StageEvent
+from vidpipe.stages.contract import NullObserver, Observer, Outcome, OutOfReach, Stage, StageError, StageEvent
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import fingerprint
 from vidpipe.storage.object_store import DROPPED, LOCAL
@@ -41,16 +41,6 @@ _WINDOW = 32
 _CRASHES_BEFORE_ISOLATION = 2
 #: Thresholds of the garbage collector in a new Python process.
 _DEFAULT_GC_THRESHOLDS = (700, 10, 10)
-
-
-class NullObserver:
-    """Ignores what happens in a run."""
-
-    def on_event(self, event: StageEvent) -> None:
-        """Ignore the event."""
-
-    def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
-        """Ignore the progress."""
 
 
 @dataclass
@@ -122,7 +112,7 @@ class _Run:
         self.library = runner.library
         self.plan = runner.plan
         self.run_id = runner.run_id
-        self._stamp = RunStamp(runner.run_id, datetime.now(UTC))
+        self._stamp = RunStamp(runner.run_id, server_clock.now())
         self.cancelled = runner.cancelled
         self.report = runner.report
         self.report.problems.update(runner.plan.problems)
@@ -185,7 +175,6 @@ class _Run:
             self._selection,
             self._stamp,
             self.cancelled,
-            self._load_scenes,
             self._report_event,
             self._sweep_size,
         )

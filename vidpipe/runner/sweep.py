@@ -11,21 +11,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from threading import Event
 
-from vidpipe.library.leases import UNLEASED
+from vidpipe.library.schema import UNLEASED
 from vidpipe.library.states import Revalidation, revalidate
-from vidpipe.library.videos import chunked, projection
+from vidpipe.library.videos import chunked
 from vidpipe.runner.due import Selection
+from vidpipe.runner.rule_delta import RuleDelta, is_of_todays_inputs, state_projection, with_scenes
 from vidpipe.runner.video_state import Document, RunStamp, VideoState
-from vidpipe.stages.contract import Cancelled, FieldRead, Outcome, Stage, StageEvent
+from vidpipe.stages.contract import Cancelled, Stage, StageEvent
 
 #: Groups in progress: while one waits for MongoDB, another computes. Their documents are in memory together.
 _PARALLEL_GROUPS = 2
-#: The fields that decide the state of a stage, and its error.
-_STATE_FIELDS = ("status", "ready", "stale", "spec", "next_try_at", "error")
 
 
 @dataclass
@@ -51,7 +50,6 @@ class Sweep:
         selection: Decides what has work to do, in the library and the stages of the run.
         run: The run, as its commits name it.
         cancelled: Stops the sweep.
-        load_scenes: Fetches scenes (see `VideoState`).
         report: Called with `computed`, unchanged and without the result, for each confirmed result.
         group_size: Number of videos examined together.
     """
@@ -59,7 +57,6 @@ class Sweep:
     selection: Selection
     run: RunStamp
     cancelled: Event
-    load_scenes: Callable[[str, str], Sequence[Document]]
     report: Callable[[StageEvent], None]
     group_size: int = 128
 
@@ -71,17 +68,11 @@ class Sweep:
             if stage.quick and stage.name not in forced and not stage.result.scene_fields
         ]  # fmt: skip
         self._videos = self.library.collections["videos"]
-        reads = [read for stage in self._stages for read in stage.all_reads]
-        quick = {stage.name for stage in self._stages}
-        # of other stages only the fields that decide their state
-        self._projection = fields = projection(self.plan.graph, reads, quick)
-        del fields["stages"]
-        fields.update({f"stages.{name}": 1 for name in quick})
-        for name in {FieldRead.parse(read).stage for read in reads} - quick:
-            fields[f"stages.{name}.data"] = 1
-        for stage in self.plan.stages:
-            if stage.name not in quick:
-                fields.update({f"stages.{stage.name}.{name}": 1 for name in _STATE_FIELDS})
+        self._projection = state_projection(self.plan, self._stages)
+
+    @cached_property
+    def _delta(self) -> RuleDelta | None:
+        return RuleDelta.of(self.library, self.plan)
 
     def over(self, ids: Iterable[str]) -> Iterator[tuple[list[str], list[SweptVideo]]]:
         """Yield groups of `ids`, each with those of its videos that the sweep has examined."""
@@ -115,7 +106,14 @@ class Sweep:
         """Confirm what stays the same; return those of `ids` in which a quick stage was due for its spec alone."""
         if self.cancelled.is_set():
             return []
-        videos = [SweptVideo(VideoState(document, self.plan.graph, self.load_scenes)) for document in self._fetch(ids)]
+        documents = self._delta.fetch(ids) if self._delta else []
+        examined = self._examined(documents, self._delta)
+        known = {document["_id"] for document in documents}
+        rest = [sha256 for sha256 in ids if sha256 not in known]
+        return examined + self._examined(self._fetch(rest) if rest else [], None)
+
+    def _examined(self, documents: Sequence[Document], delta: RuleDelta | None) -> list[SweptVideo]:
+        videos = [SweptVideo(state) for state in with_scenes(self.library, self.plan, documents)]
         for stage in self.plan.stages:
             upstream = set(self.plan.graph.sources(stage.name))
             chosen = []
@@ -127,7 +125,7 @@ class Sweep:
                     if stage in self._stages and self._only_spec_changed(video.state, stage):
                         chosen.append(video)
             if chosen and not self.cancelled.is_set():
-                self._confirm(stage, chosen)
+                self._confirm(stage, chosen, delta)
         return videos
 
     def _only_spec_changed(self, state: VideoState, stage: Stage) -> bool:
@@ -136,13 +134,13 @@ class Sweep:
             entry["status"] == "ok"
             and not entry["stale"]
             and "crashes" not in entry
-            and entry["inputs"] == state.inputs(stage)
+            and is_of_todays_inputs(state, stage)
             and not state.is_of_later_run(stage, self.plan.specs[stage.name], self.run)
         )
 
-    def _confirm(self, stage: Stage, videos: list[SweptVideo]) -> None:
+    def _confirm(self, stage: Stage, videos: list[SweptVideo], delta: RuleDelta | None) -> None:
         began = time.perf_counter()
-        same = self._same(stage, videos)
+        same = self._same(stage, videos, delta)
         if not same:
             return
         seconds = (time.perf_counter() - began) / len(videos)
@@ -165,26 +163,26 @@ class Sweep:
             video.unsettled.discard(stage.name)
             self.report(StageEvent(video.state.sha256, stage.name, "computed", video.state.name, seconds))
 
-    def _same(self, stage: Stage, videos: list[SweptVideo]) -> list[SweptVideo]:
+    def _same(self, stage: Stage, videos: list[SweptVideo], delta: RuleDelta | None) -> list[SweptVideo]:
         """Return those of `videos` whose result equals the stored one; failures are left to the runner's loop."""
-        by_id = {video.state.sha256: video for video in videos}
-        context = self.plan.context_of(stage, self.library, self.run.id, self.cancelled)
         try:
-            outcomes = list(stage.function([video.state.item(stage) for video in videos], context))
+            same = delta.same([video.state for video in videos]) if delta else self._equal(stage, videos)
         except Cancelled:
             return []
         except Exception:  # the runner's loop finds out which video fails, and why
             if len(videos) == 1:
                 return []
             half = len(videos) // 2
-            return [*self._same(stage, videos[:half]), *self._same(stage, videos[half:])]
-        return [by_id[outcome.sha256] for outcome in outcomes if self._is_same(stage, by_id[outcome.sha256], outcome)]
+            return [*self._same(stage, videos[:half], delta), *self._same(stage, videos[half:], delta)]
+        return [video for video in videos if video.state.sha256 in same]
 
-    def _is_same(self, stage: Stage, video: SweptVideo, outcome: Outcome) -> bool:
-        if outcome.result is None or outcome.lineage:
-            return False
-        data = video.state.entries[stage.name]["data"]
-        versioned = type(outcome.result).model_fields.keys() - type(outcome.result).unversioned
-        if data.keys() != versioned:
-            return False
-        return video.state.result(stage) == outcome.result
+    def _equal(self, stage: Stage, videos: list[SweptVideo]) -> set[str]:
+        states = {video.state.sha256: video.state for video in videos}
+        context = self.plan.context_of(stage, self.library, self.run.id, self.cancelled)
+        outcomes = stage.function([self.plan.item(stage, state) for state in states.values()], context)
+        return {
+            outcome.sha256
+            for outcome in outcomes
+            if outcome.result is not None and not outcome.lineage
+            and states[outcome.sha256].result(stage) == outcome.result
+        }  # fmt: skip

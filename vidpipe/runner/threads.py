@@ -4,6 +4,8 @@ Each pool has a queue and a limited number of threads. One thread commits result
 observer.
 """
 
+from __future__ import annotations
+
 import itertools
 import logging
 import queue
@@ -12,24 +14,17 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vidpipe.errors import UnavailableError, VidpipeError
-from vidpipe.library.commits import PreparedCommit
-from vidpipe.library.library import Library
-from vidpipe.runner.plan import Plan
-from vidpipe.runner.video_state import VideoState
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import (
-    Cancelled,
-    Outcome,
-    OutOfReach,
-    Pool,
-    Stage,
-    StageError,
-    StageEvent,
-    video_name,
-)
+from vidpipe.stages.contract import Cancelled, Outcome, OutOfReach, Pool, Stage, StageError, StageEvent, video_name
+
+if TYPE_CHECKING:
+    from vidpipe.library.commits import PreparedCommit
+    from vidpipe.library.library import Library
+    from vidpipe.runner.plan import Plan
+    from vidpipe.runner.video_state import VideoState
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +82,7 @@ class StageWorkers:
         self._cancelled = cancelled
         self._listener = listener
         self._out_of_reach: set[str] = set()
+        self._plan = plan
         self._priorities = {stage.name: -place for place, stage in enumerate(plan.stages)}
         self._numbers = itertools.count()
         run = listener.run_id
@@ -149,7 +145,7 @@ class StageWorkers:
             self._listener.began(work)
         context, began = self._contexts[stage.name], time.perf_counter()
         try:
-            for outcome in stage.function([work.state.item(stage) for work in batch], context):
+            for outcome in stage.function([self._plan.item(stage, work.state) for work in batch], context):
                 seconds = time.perf_counter() - began
                 self._hand_over(waiting.pop(outcome.sha256), outcome, seconds)
                 began = time.perf_counter()
@@ -167,7 +163,7 @@ class StageWorkers:
                     self._call(stage, [work])
                 return
             log.exception("stage %s failed unexpectedly", stage.name)
-            self._finish(waiting.values(), _unexpected(fault))
+            self._finish(waiting.values(), unexpected(fault))
         else:
             error = StageError(f"The stage {stage.name} yielded no outcome.", "This is a bug in the stage's code.")
             self._finish(waiting.values(), error)
@@ -190,15 +186,19 @@ def with_names(outcome: Outcome, work: StageWork) -> Outcome:
     """Return `outcome` with the video and the stage named in its error."""
     if outcome.error is None:
         return outcome
-    where = f"{work.state.name} ({work.state.sha256[:12]}), stage {work.stage.name}: "
-    message = outcome.error.message.removeprefix(f"{video_name(work.state.sha256)}: ")
-    error = StageError(where + message, outcome.error.hint, transient=outcome.error.transient)
-    return replace(outcome, error=error)
+    return replace(outcome, error=named(outcome.error, work.state.name, work.state.sha256, work.stage.name))
 
 
-def _unexpected(fault: Exception) -> StageError:
+def named(error: StageError, name: str, sha256: str, stage: str) -> StageError:
+    """Return `error` with the video, of this file name, and the stage named."""
+    message = error.message.removeprefix(f"{video_name(sha256)}: ")
+    return StageError(f"{name} ({sha256[:12]}), stage {stage}: {message}", error.hint, transient=error.transient)
+
+
+def unexpected(fault: Exception) -> StageError:
+    """Return the error of a video for what the function of a stage raised and is none of its outcomes."""
     if isinstance(fault, VidpipeError):
-        return StageError(fault.message, fault.hint)
+        return StageError(fault.message, fault.hint, transient=isinstance(fault, UnavailableError))
     return StageError(
         f"An unexpected {type(fault).__name__}: {fault}",
         "This is a bug in vidpipe or in a library it uses; the log has the details.",

@@ -10,7 +10,7 @@ from vidpipe.library.media_places import PLACE
 from vidpipe.library.schema import new_entry
 from vidpipe.library.states import State, classify
 from vidpipe.library.videos import read_fields, read_result
-from vidpipe.stages.contract import FieldRead, Item, Outcome, Stage, StageError, StageResult
+from vidpipe.stages.contract import INGEST, FieldRead, Item, Outcome, Stage, StageError, StageResult
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import Inputs
 from vidpipe.storage.object_store import DROPPED
@@ -38,6 +38,7 @@ class VideoState:
         done: Stages that this run has finished for this video.
         dropped: Its file was deleted on purpose after processing.
         refetched: This run fetches that file again.
+        lease: Token of the lease under which the document was read.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class VideoState:
                 self.entries[stage.name] = {**new_entry(graph, stage.name), "ready": self._is_ready(graph, stage.name)}
         self.dropped: bool = (document.get(PLACE) or {}).get("media") == DROPPED
         self.refetched = False
+        self.lease: str = document.get("lease", {}).get("token", "")
         self._document = document
         self._graph = graph
         self._load_scenes = load_scenes
@@ -76,16 +78,28 @@ class VideoState:
             self._inputs[stage.name] = self._graph.inputs(stage.name, self.entries)
         return self._inputs[stage.name]
 
-    def item(self, stage: Stage) -> Item:
-        """Return what the stage's function gets for this video: values that this run has made, and stored ones."""
-        if self._scenes is None and self._graph.reads_scenes(stage.name):
-            self._scenes = self._load_scenes(self.sha256, self.generation) if self.generation else ()
+    @property
+    def has_judged_scenes(self) -> bool:
+        """Whether people said something of its scenes."""
+        verdicts = self._document.get(INGEST, {}).get("verdicts") or ()
+        return any(one.get("start_s") is not None for one in verdicts)
+
+    def item(self, stage: Stage, reads: tuple[str, ...] | None = None) -> Item:
+        """Return what the stage's function gets for this video: values that this run has made, and stored ones.
+
+        Args:
+            stage: The stage.
+            reads: Those of its reads that it looks at; None: all.
+        """
+        reads = stage.all_reads if reads is None else reads
+        if self._graph.are_of_scenes(reads):
+            self._scenes = self._stored_scenes()
         made = {}
-        for name in stage.all_reads if self._made else ():
+        for name in reads if self._made else ():
             read = FieldRead.parse(name)
             if read.stage in self._made:
                 made[name] = getattr(self._made[read.stage], read.field)
-        stored = tuple(name for name in stage.all_reads if name not in made) if made else stage.all_reads
+        stored = tuple(name for name in reads if name not in made) if made else reads
         fields = made | read_fields(self._graph, stored, self._document, self._scenes or (), stage.optional_reads)
         previous = self.result(stage) if stage.reads_previous else None
         return Item(self.sha256, fields, self.inputs(stage), previous)
@@ -147,21 +161,28 @@ class VideoState:
             lineage=outcome.lineage if outcome else (),
             generation=self.generation,
             quarantined=quarantined,
+            lease=self.lease,
         )
         prepared = prepare(commit, self._graph)
+        if prepared.scene_rows:  # the new generation is not stored yet; what it keeps is in the one before
+            self._scenes = () if self._graph.makes_scenes(stage.name) else self._stored_scenes()
         self.entries[stage.name] = prepared.entry
         self._inputs.clear()
         self.generation = prepared.generation
         self.done.add(stage.name)
         if commit.result is not None:
             self._made[stage.name] = commit.result
-            self._scenes = None if prepared.scene_rows else self._scenes
         for place, value in self._graph.outdated(stage.name, prepared.changed).items():
             reader, _, name = place.partition(".")
             self.entries[reader] = {**self.entries[reader], name: value}
         for name in self._graph.direct_downstream(stage.name):
             self.entries[name] = {**self.entries[name], "ready": self._is_ready(self._graph, name)}
         return prepared
+
+    def _stored_scenes(self) -> Sequence[Document]:
+        if self._scenes is not None:
+            return self._scenes
+        return self._load_scenes(self.sha256, self.generation) if self.generation else ()
 
     def _is_ready(self, graph: StageGraph, stage: str) -> bool:
         return all(self.entries[upstream].get("status") == "ok" for upstream in graph.upstream(stage))

@@ -48,7 +48,7 @@ _MANY_SEGMENTS = 16
 _COMMIT_EVERY = 5_000
 #: Videos asked for at once; MongoDB sends at most 16 MB of them at once.
 _BATCH = 200
-_NOT_SEARCHED = {"stages": 0, "lease": 0}
+_NOT_SEARCHED = {"stages": 0, "lease": 0, "late_commit": 0}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 from tantivy import Query
 
 from vidpipe.library.states import STATES
-from vidpipe.search.analysis import PLAIN, folded, words_in
 from vidpipe.search.documents import facet_path, unmarked
 from vidpipe.search.fields import SAVED, STATE
 from vidpipe.search.grammar import Unfinished, quoted, unfinished
@@ -18,6 +17,7 @@ from vidpipe.search.index import SearchIndex
 from vidpipe.search.saved import SavedSearches
 from vidpipe.search.translation import Translation
 from vidpipe.stages.search_fields import SearchField
+from vidpipe.text.stems import PLAIN, folded, words_in
 
 #: Values of a field that are completed.
 _MOST_VALUES = 1000

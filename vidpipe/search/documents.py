@@ -15,9 +15,9 @@ from typing import Any
 from tantivy import Document, Index, Schema, SchemaBuilder
 
 from vidpipe.library.videos import name_of
-from vidpipe.search.analysis import LANGUAGES, PLAIN, analyzer, language_of, tokens
 from vidpipe.search.fields import Fields, term_key
 from vidpipe.stages.search_fields import Embedding, Moment, SearchField
+from vidpipe.text.stems import LANGUAGES, PLAIN, analyzer, language_of, tokens
 from vidpipe.text.words import search_forms
 
 log = logging.getLogger(__name__)

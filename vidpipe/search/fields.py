@@ -7,12 +7,12 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from vidpipe.search.analysis import LANGUAGES, folded, language_of
 from vidpipe.stages.analyses.results import Faces, Meaning, Objects, ScreenText, Speech
 from vidpipe.stages.contract import INGEST, StageResult
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.search_fields import Moment, SearchField
 from vidpipe.stages.versions import fingerprint
+from vidpipe.text.stems import LANGUAGES, folded, language_of
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
 from vidpipe.library.states import STATES
-from vidpipe.search.analysis import tokens
 from vidpipe.search.fields import SAVED, STATE, Fields, term_key
 from vidpipe.search.quantities import between
 from vidpipe.search.query import EVERYTHING, And, InState, Node, Not, Or, QueryError, Term, Words
 from vidpipe.text.messages import did_you_mean, single_line
+from vidpipe.text.stems import tokens
 
 LONGEST_QUERY = 10_000
 #: Brackets and saved searches within each other.

@@ -10,12 +10,12 @@ from vidpipe.library.queries.show import SUMMARY_FIELDS, summary
 from vidpipe.library.schema import Document
 from vidpipe.library.states import CLASSIFIED_BY
 from vidpipe.library.videos import chunked
-from vidpipe.search.analysis import language_of
 from vidpipe.search.documents import moment_of
-from vidpipe.search.matching import Match, Matcher
+from vidpipe.search.matching import MatchedText, Matcher
 from vidpipe.search.pages import Cursor, Row
 from vidpipe.search.query import Node, wanted
 from vidpipe.search.translation import Translation
+from vidpipe.text.stems import language_of
 
 #: Matches of a hit.
 _MOST_MATCHES = 5
@@ -52,7 +52,7 @@ class Hits:
         node: Node,
         *,
         scored: bool,
-        nearest: Mapping[str, Match],
+        nearest: Mapping[str, MatchedText],
     ) -> None:
         self._library = library
         self._specs = specs
@@ -91,7 +91,7 @@ class Hits:
                 first = cursor.moments if cursor.begins_with(row) else 0
                 end = first + limit - len(hits) if limit else len(moments)
                 for moment in moments[first:end]:
-                    whole = Match(moment["field"], moment["text"], (), moment["start_s"], moment["end_s"])
+                    whole = MatchedText(moment["field"], moment["text"], (), moment["start_s"], moment["end_s"])
                     hits.append(self._hit(row, document, [self._match(moment) or whole]))
                 if end < len(moments):
                     return hits, replace(cursor.after(row, 0), moments=end) if end else cursor, False
@@ -111,18 +111,18 @@ class Hits:
                 by_id[document["_id"]] |= document
             yield {sha256: (row, by_id[sha256]) for sha256, row in zip(ids, chunk, strict=True) if sha256 in by_id}
 
-    def _hit(self, row: Row, document: Document, matches: Sequence[Match]) -> Document:
+    def _hit(self, row: Row, document: Document, matches: Sequence[MatchedText]) -> Document:
         shown = [_shown(match) for match in matches]
         score = round(-row.rank[1], 6) if self._scored else None
         return {**summary(document, self._specs), "score": score, **(shown[0] if shown else _NOTHING), "matches": shown}
 
-    def _in_video(self, document: Document) -> Iterator[Match]:
+    def _in_video(self, document: Document) -> Iterator[MatchedText]:
         for field, values in self._translation.fields.values(document, only=self._texts) if self._has_words else ():
             texts = list(values)
             language = language_of(texts, field.stated_language)
             yield from filter(None, (self._matcher.match(field, text, language) for text in texts))
 
-    def _best_moments(self, ids: Sequence[str]) -> dict[str, list[Match]]:
+    def _best_moments(self, ids: Sequence[str]) -> dict[str, list[MatchedText]]:
         # All may have been deleted meanwhile.
         if not ids or not self._has_words or not self._translation.has_moments(self._node):
             return {}
@@ -156,13 +156,13 @@ class Hits:
             found[moment["video"]].append(moment)
         return found
 
-    def _match(self, moment: Document) -> Match | None:
+    def _match(self, moment: Document) -> MatchedText | None:
         field = self._translation.fields.get(moment["field"])
         place = (moment["start_s"], moment["end_s"])
         return self._matcher.match(field, moment["text"], moment["language"], *place) if field else None
 
 
-def _shown(match: Match) -> Document:
+def _shown(match: MatchedText) -> Document:
     return {
         "matched_in": match.field, "start_s": match.start_s, "end_s": match.end_s, "text": match.text,
         "highlights": [list(place) for place in match.highlights],

@@ -7,10 +7,10 @@ from functools import lru_cache
 from itertools import groupby, islice, pairwise
 from typing import Any, NamedTuple
 
-from vidpipe.search.analysis import Word, composed, stems, tokens, words_in
 from vidpipe.search.fields import term_key
 from vidpipe.search.query import Term, Words
 from vidpipe.stages.search_fields import SearchField
+from vidpipe.text.stems import Word, composed, stems, tokens, words_in
 
 #: Characters that are shown of a text.
 CONTEXT = 160
@@ -23,7 +23,7 @@ _MOST_PLACES = 500
 
 
 @dataclass(frozen=True)
-class Match:
+class MatchedText:
     """A text that matches.
 
     Attributes:
@@ -72,13 +72,13 @@ class Matcher:
 
     def match(
         self, field: SearchField, text: str, language: str, start_s: float | None = None, end_s: float | None = None
-    ) -> Match | None:
+    ) -> MatchedText | None:
         """Return where a text matches; None: nowhere.
 
         Args:
             field: The field whose value the text is.
             text: The text.
-            language: Its language, one of `vidpipe.search.analysis.LANGUAGES`.
+            language: Its language, one of `vidpipe.text.stems.LANGUAGES`.
             start_s: Start of the moment that it belongs to, in seconds.
             end_s: End of that moment.
         """
@@ -89,7 +89,7 @@ class Matcher:
         context, highlights = _context(text, places[:_MOST_PLACES])
         different = {self._wanted[place.wanted] for place in places}
         sought = sum(1 for one in different if not one.field or field.kind == "moments")
-        return Match(field.name, context, highlights, start_s, end_s, len(different), sought, field.weight)
+        return MatchedText(field.name, context, highlights, start_s, end_s, len(different), sought, field.weight)
 
     def parts(self, text: str, language: str) -> list[tuple[str, bool]]:
         """Return `text` cut into what is not and what is wanted, in any field: [("a red ", False), ("bus", True)]."""

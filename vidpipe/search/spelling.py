@@ -7,13 +7,13 @@ from operator import itemgetter
 from tantivy import Document, Query
 
 from vidpipe.library.library import Library
-from vidpipe.search.analysis import PLAIN, composed, words_in
 from vidpipe.search.documents import moment_of, moment_path, text_path
 from vidpipe.search.hits import UNREAD
 from vidpipe.search.matching import LONGEST_TEXT
 from vidpipe.search.query import Node, Words, wanted
 from vidpipe.search.translation import Translation
 from vidpipe.stages.search_fields import SearchField
+from vidpipe.text.stems import PLAIN, composed, words_in
 
 #: Numbers of letters of the words that are corrected; in those with more than `_SHORT`, two may be wrong.
 _CORRECTED = range(3, 31)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from tantivy import DocAddress, FieldType, Occur, Query, Searcher
 
 from vidpipe.library.states import VideoSet
-from vidpipe.search.analysis import stems, tokens
 from vidpipe.search.documents import (
     MOMENT,
     TIMED,
@@ -20,6 +19,7 @@ from vidpipe.search.documents import (
 from vidpipe.search.index import SearchIndex
 from vidpipe.search.query import And, Between, InState, Node, Not, Or, Term, Words, wanted
 from vidpipe.stages.search_fields import SearchField
+from vidpipe.text.stems import stems, tokens
 
 #: `text_path` or `moment_path`.
 PathOf = Callable[[str, str], str]

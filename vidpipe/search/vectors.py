@@ -19,7 +19,7 @@ from vidpipe.errors import MediaError, UnavailableError
 from vidpipe.safe_files import replace_file
 from vidpipe.search.documents import embedding_kind, moment_of, quantized
 from vidpipe.search.index import SearchIndex
-from vidpipe.search.matching import Match
+from vidpipe.search.matching import MatchedText
 from vidpipe.search.query import EVERYTHING, And, Node, Or, Words, wanted
 from vidpipe.search.translation import Translation
 from vidpipe.stages.search_fields import SearchField
@@ -48,7 +48,7 @@ class Near(NamedTuple):
 
     score: float
     address: DocAddress
-    place: Match
+    place: MatchedText
 
 
 class Vectors:
@@ -135,7 +135,7 @@ class Vectors:
 
     def _nearest(
         self, field: SearchField, vector: bytes, searcher: Searcher, *, parts: bool, least: float
-    ) -> dict[str, tuple[float, Match]]:
+    ) -> dict[str, tuple[float, MatchedText]]:
         """Return the videos of the nearest embeddings, nearest first, each with cosine and place."""
         import numpy as np
 
@@ -145,14 +145,14 @@ class Vectors:
         near = {key: cosine for key, cosine in cosines.items() if cosine >= least}
         query = Query.term_set_query(self._index.schema, "vector_key", list(near))
         hits = searcher.search(query, max(1, len(near)), False, "vector_key").hits
-        found: dict[str, tuple[float, Match]] = {}
+        found: dict[str, tuple[float, MatchedText]] = {}
         for key, address in sorted(hits, key=lambda hit: (-near[hit[0]], hit[0])):
             place = moment_of(searcher.doc(address))
             cosine, known = found.get(place["video"], (near[key], None))
             is_part = place["start_s"] is not None
             # The video's rank is that of its nearest embedding, its place that of its nearest part.
             if (known is None and not parts) or (is_part and (known is None or known.start_s is None)):
-                match = Match(field.name, place["text"], (), place["start_s"], place["end_s"])
+                match = MatchedText(field.name, place["text"], (), place["start_s"], place["end_s"])
                 found[place["video"]] = cosine, match
         return found
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from vidpipe.settings.operation import Listed, Section
 
 #: vidpipe's own analyses in the order in which they run.
-ANALYSES = ("speech", "screen_text", "objects", "faces", "moderation", "meaning")
+ANALYSES = ("fingerprint", "speech", "screen_text", "objects", "faces", "moderation", "meaning")
 
 _MODEL = r"^[\w./:@+-]+$"
 
@@ -18,8 +18,8 @@ class Analyses(Section):
     """The optional analyses. Each is a stage of its own; enabling one makes every video due in it."""
 
     enabled: Listed = ()
-    """Enabled analyses, comma-separated: speech, screen_text, objects, faces, moderation, meaning, and stages of
-    installed plugins. Their models are installed with `vidpipe models install`."""
+    """Enabled analyses, comma-separated: fingerprint, speech, screen_text, objects, faces, moderation, meaning, and
+    stages of installed plugins. Their models are installed with `vidpipe models install`."""
     threads: int = Field(2, ge=1, le=256)
     """Threads of each model's process. Does not change results."""
 

@@ -35,6 +35,7 @@ _CONFIG_HEAD = """\
 """
 _COMMENT_WIDTH = 116
 _PACKAGE = Path(__file__).parents[1]
+_OF_NEW_HOMES = ("scenes.yaml", "vocabulary.yaml", "rules.schema.json")
 
 
 def default_file(name: str) -> Path:
@@ -55,8 +56,13 @@ def default_file(name: str) -> Path:
 DEFAULT_RULES = default_file("rules")
 
 
-def find_home(home: Path | None = None, environ: Mapping[str, str] = os.environ, cwd: Path | None = None) -> Path:
+def find_home(
+    home: Path | None = None, environ: Mapping[str, str] = os.environ, cwd: Path | None = None,
+    *, otherwise: Path | None = None,
+) -> Path:  # fmt: skip
     """Return the home: `home`, else VIDPIPE_HOME, else the nearest folder at or above `cwd` with a vidpipe config.ini.
+
+    Without any of these, it is created in the folder `otherwise`, if given.
 
     Raises:
         SettingsError: There is none, or the named one has no config.ini.
@@ -73,6 +79,8 @@ def find_home(home: Path | None = None, environ: Mapping[str, str] = os.environ,
             if _is_ours(config):
                 return folder
             foreign.append(str(config))
+    if otherwise:
+        return init_home(otherwise).home
     found = f" ({', '.join(foreign)} has no vidpipe sections.)" if foreign else ""
     raise SettingsError(
         f"No vidpipe home at {start} or in a folder above it.{found}",
@@ -139,7 +147,7 @@ def init_home(directory: Path, force: bool = False) -> InitReport:
     home = directory.expanduser().resolve()
     replaceable = {
         CONFIG_NAME: render_config().encode(),
-        **{name: default_file(name).read_bytes() for name in (*_rule_files(), "dagster.yaml", "workspace.yaml")},
+        **{name: default_file(name).read_bytes() for name in (*_rule_files(home), "dagster.yaml", "workspace.yaml")},
     }
     kept_always = {"data/urls.txt": default_file("data/urls.txt").read_bytes(), ".gitignore": _GITIGNORE.encode()}
     made, replaced, kept = [], [], []
@@ -163,8 +171,10 @@ def init_home(directory: Path, force: bool = False) -> InitReport:
     return InitReport(home, tuple(made), tuple(replaced), tuple(kept))
 
 
-def _rule_files() -> list[str]:
+def _rule_files(home: Path) -> list[str]:
     files = ["custom_tags.json", "categories.json", "priority_keywords.json", "questions.json"]
+    existing = (home / "rules" / files[0]).exists()  # its rules stay as they are
+    files += [name for name in _OF_NEW_HOMES if not existing or (home / "rules" / name).exists()]
     prompts = sorted(path.name for path in (DEFAULT_RULES / "prompts").glob("*.j2"))
     return [f"rules/{name}" for name in (*files, *(f"prompts/{name}" for name in prompts))]
 

@@ -74,9 +74,14 @@ class Key:
         return self.info.annotation
 
     @property
+    def address(self) -> bool:
+        """Whether the value is the address of a server, which may contain a password."""
+        return self.type is SecretStr and self.field in ("uri", "url", "postgres", "broker")
+
+    @property
     def secret(self) -> bool:
         """Whether the whole value is a secret, which config.ini must not contain."""
-        return self.type is SecretStr and self.field != "uri"
+        return self.type is SecretStr and not self.address
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -179,12 +184,12 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 def holds_secret(key: Key, text: str) -> bool:
     """Return whether `text` must not be in config.ini: a secret, or an address with a password."""
-    secret_address = key.field == "uri" and _SECRET_OPTION.search(text)
+    secret_address = key.address and _SECRET_OPTION.search(text)
     return bool(text and (key.secret or redact_by_form(text) != text or secret_address))
 
 
 def masked(key: Key, text: str) -> str:
     """Return `text` with its secrets replaced by ***."""
-    if key.secret or (key.field == "uri" and "@" in text and "://" not in text):
+    if key.secret or (key.address and "@" in text and "://" not in text):
         return MASK if text else ""
-    return redact(_SECRET_OPTION.sub(rf"\1{MASK}", text) if key.field == "uri" else text)
+    return redact(_SECRET_OPTION.sub(rf"\1{MASK}", text) if key.address else text)

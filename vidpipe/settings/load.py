@@ -125,6 +125,7 @@ def load(
     overrides: Mapping[str, Any] | None = None,
     *,
     secrets: bool = True,
+    standalone: Path | None = None,
 ) -> LoadedSettings:
     """Load the settings of a home.
 
@@ -137,11 +138,19 @@ def load(
         config: Read instead of the home's config.ini; its folder is the home if there is no other.
         overrides: "scene_detection.detector" (or "SceneDetection.Detector") -> text or value; None is skipped.
         secrets: False leaves every secret out and does without a config.local.ini that cannot be read.
+        standalone: For work without a library: what is written goes to this folder, which the caller deletes. Where
+            there is no home, the defaults and the shipped rules are used.
 
     Raises:
         SettingsError: Names every wrong section, key and value, where it was found, and what is allowed.
     """
-    home = _home(home, environ, config)
+    home = _home(home, environ, config, standalone)
+    if standalone:
+        overrides = {
+            "paths.download_directory": standalone / "media", "paths.processed_directory": standalone / "derived",
+            "logging.log_file": standalone / "vidpipe.log", "storage.media": "local", "storage.cold_media": "",
+            **(overrides or {}),
+        }  # fmt: skip
     # Not resolved: a config.ini that is a symlink is still this home's config.ini.
     config = (config or home / CONFIG_NAME).expanduser().absolute()
     config_name = config.relative_to(home).as_posix() if config.is_relative_to(home) else str(config)
@@ -198,10 +207,10 @@ def _enabled(sources: Iterable[Source]) -> Sequence[str]:
     return split_list(found) if isinstance(found, str) else tuple(found)
 
 
-def _home(home: Path | None, environ: Mapping[str, str], config: Path | None) -> Path:
+def _home(home: Path | None, environ: Mapping[str, str], config: Path | None, standalone: Path | None) -> Path:
     """`find_home`, but a config file that was named makes the home's own config.ini unnecessary."""
     if config is None:
-        return find_home(home, environ)
+        return find_home(home, environ, otherwise=standalone and standalone / "home")
     named = home or (Path(environ["VIDPIPE_HOME"]) if environ.get("VIDPIPE_HOME") else None)
     if named is not None:
         if not named.expanduser().is_dir():
@@ -408,8 +417,9 @@ def secret_values(settings: Settings) -> frozenset[str]:
     for name in type(settings).model_fields.keys() - Settings.model_fields.keys():  # sections of plugins
         found = vars(getattr(settings, name)).values()
         secrets |= {value.get_secret_value() for value in found if isinstance(value, SecretStr)}
-    uri = settings.mongodb.uri.get_secret_value()
-    # not urlsplit, which refuses a malformed address
-    password = uri.partition("://")[2].partition("/")[0].rpartition("@")[0].partition(":")[2]
-    secrets |= {password, urllib.parse.unquote(password), urllib.parse.unquote_plus(password)}
+    for address in (settings.mongodb.uri, settings.mirror.url, settings.cluster.postgres, settings.cluster.broker):
+        rest = address.get_secret_value().partition("://")[2]
+        for part in (rest, rest.partition("/")[0]):  # not urlsplit, which refuses a malformed address
+            password = part.rpartition("@")[0].partition(":")[2]
+            secrets |= {password, urllib.parse.unquote(password), urllib.parse.unquote_plus(password)}
     return frozenset(secret for secret in secrets if secret)

@@ -348,6 +348,8 @@ class Retention(Section):
     """Total size of log files in megabytes; beyond it, the oldest rotated files are deleted."""
     derived_days: float = Field(1.0, ge=0)
     """Days until thumbnails and frame packs that no video references are deleted."""
+    clips_days: float = Field(30.0, ge=0)
+    """Days until a clip that nothing used is deleted from data/derived/clips; it is made again when needed."""
     partial_days: float = Field(7.0, ge=0)
     """Days until abandoned partial downloads and uploads are deleted."""
     measures_days: float = Field(400.0, ge=0)

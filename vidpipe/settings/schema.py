@@ -10,12 +10,13 @@ import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from vidpipe.redaction import redact_by_form
 from vidpipe.safe_files import network_file_system, path_text, text_path
 from vidpipe.settings import analyses as optional
-from vidpipe.settings import operation
+from vidpipe.settings import datasets, operation
+from vidpipe.settings.cluster import Cluster, Concurrency
 from vidpipe.settings.operation import CronSchedule, Listed, Section
 from vidpipe.settings.storage import Privacy, Storage
 
@@ -65,18 +66,6 @@ class MongoDB(Section):
         return value
 
 
-class Concurrency(Section):
-    """How much is processed in parallel. Nothing here changes a result."""
-
-    max_workers: int | None = Field(None, ge=1, le=1024)
-    """Number of videos to decode in parallel; empty: one per CPU core."""
-
-    @property
-    def workers(self) -> int:
-        """Number of videos to decode in parallel."""
-        return self.max_workers or os.cpu_count() or 1
-
-
 class QwenVL(Section):
     """The describing model.
 
@@ -87,9 +76,10 @@ class QwenVL(Section):
     """statistics, or measured (the same): sentences made from measurements and from what the analyses found, without a
     vision model; qwen: Qwen2-VL in this process; endpoint: an OpenAI-compatible server."""
     public_endpoint: str = ""
-    """Public http(s) address of the server."""
+    """Public http(s) address of the server; or of several servers of the same model, comma-separated: each video is
+    sent to one of them, and to another while that one does not answer."""
     vpc_endpoint: str = ""
-    """http(s) address of the same server inside its private network."""
+    """http(s) addresses of the same servers inside their private network."""
     use_vpc: bool = False
     """Use VpcEndpoint instead of PublicEndpoint."""
     # the length is not in the pattern: each of its repetitions costs time at every start
@@ -128,6 +118,8 @@ class QwenVL(Section):
     """Timeout of one request in seconds, from connecting to the last byte of the response."""
     request_retries: int = Field(5, ge=0, le=100)
     """Retries after 429, 5xx, a timeout or a broken connection."""
+    server_wait: float = Field(180.0, ge=0, le=86400)
+    """Longest wait for a server that cannot be reached, in seconds, before the run ends and its videos stay due."""
     request_backoff: float = Field(1.0, ge=0, le=600)
     """Delay before the first retry, in seconds; doubles with each retry."""
     request_max_wait: float = Field(60.0, ge=0, le=3600)
@@ -148,7 +140,7 @@ class QwenVL(Section):
     @field_validator("public_endpoint", "vpc_endpoint")
     @classmethod
     def _check_endpoint(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
+        if not all(address.startswith(("http://", "https://")) for address in operation.split_list(value)):
             raise ValueError("an endpoint starts with http:// or https://")
         if redact_by_form(value) != value:
             raise ValueError("an endpoint must not contain a password or token; use AccessKey")
@@ -274,7 +266,9 @@ class Rules(Section):
     """The files that define tags, categories and prompts."""
 
     custom_tag_rules: Path = Path("rules/custom_tags.json")
-    """Rules for tags."""
+    """Rules for tags; the other .yaml and .json files of its folder may hold more."""
+    apply: Literal["automatic", "approve"] = "automatic"
+    """Whether edited rules apply by themselves; approve: `vidpipe rules apply` or the page applies them."""
     priority_keywords: Path = Path("rules/priority_keywords.json")
     """What the describing model looks for first."""
     categories: Path = Path("rules/categories.json")
@@ -318,11 +312,21 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     limits: operation.Limits = operation.Limits()
     logging: operation.Logging = operation.Logging()
     services: operation.Services = operation.Services()
+    cluster: Cluster = Cluster()
     library_page: operation.LibraryPage = operation.LibraryPage()
     sensors: operation.Sensors = operation.Sensors()
     budget: operation.Budget = operation.Budget()
     alerts: operation.Alerts = operation.Alerts()
     retention: operation.Retention = operation.Retention()
+    mirror: datasets.Mirror = datasets.Mirror()
+    near_duplicates: datasets.NearDuplicates = datasets.NearDuplicates()
+
+    @field_validator("near_duplicates")
+    @classmethod
+    def _check_fingerprints(cls, value: datasets.NearDuplicates, info: ValidationInfo) -> datasets.NearDuplicates:
+        if value.describe_once and "analyses" in info.data and "fingerprint" not in info.data["analyses"].enabled:
+            raise ValueError("DescribeOnce = yes needs fingerprint in Enabled of [Analyses]")
+        return value
 
     def resolve(self, path: Path | str) -> Path:
         """Return `path`, as written in config.ini or stored, below the home, or unchanged if absolute."""
@@ -380,7 +384,7 @@ SECTION_NAMES: dict[str, str] = {field: section.__name__ for field, section in s
 
 #: Fields whose spelling in config.ini is not plain PascalCase.
 _SPECIAL_KEYS = {
-    "uri": "URI", "max_size_mb": "MaxSizeMB", "min_free_mb": "MinFreeMB", "logs_size_mb": "LogsSizeMB",
+    "uri": "URI", "url": "URL", "max_size_mb": "MaxSizeMB", "min_free_mb": "MinFreeMB", "logs_size_mb": "LogsSizeMB",
     "memory_mb": "MemoryMB", "max_upload_mb": "MaxUploadMB", "upload_quota_mb": "UploadQuotaMB",
     "proxy_cache_mb": "ProxyCacheMB", "cache_mb": "CacheMB",
     "refetch_mb": "RefetchMB", "public_url": "PublicURL", "use_vpc": "UseVpc", "timeout_s": "Timeout",

@@ -220,7 +220,7 @@ def entry(number: int, text: str, *, labels: Sequence[str], **said: str) -> List
 
 def _segment(start: str, end: str, labels: tuple[str, ...]) -> Segment:
     """Return the labelled part from `start` to `end`. Raises ValueError that says what is wrong."""
-    start_s, end_s = _seconds(start or "0"), _seconds(end) if end else None
+    start_s, end_s = parse_time(start or "0"), parse_time(end) if end else None
     if end_s is not None and end_s <= start_s:
         raise ValueError("the end is not after the start")
     if len(labels) > 20 or sum(map(len, labels)) > 250:
@@ -228,7 +228,8 @@ def _segment(start: str, end: str, labels: tuple[str, ...]) -> Segment:
     return Segment(start_s=start_s, end_s=end_s, labels=labels)
 
 
-def _seconds(time: str) -> float:
+def parse_time(time: str) -> float:
+    """Return seconds. Raises ValueError."""
     found = _TIME.fullmatch(time)
     if found is None:
         raise ValueError("the start or end is not a time; write seconds (12.5) or h:mm:ss (0:01:30)")

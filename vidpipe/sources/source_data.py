@@ -1,7 +1,8 @@
-"""What a site, page or list says about a video. Kept with its source; no stage reads it."""
+"""What a site, page or list says about a video. Kept with its source; rules read the fields in `STATED`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
@@ -90,3 +91,19 @@ class SourceData(BaseModel, frozen=True, extra="ignore"):
     subtitles: dict[str, str] = {}
     chosen: str = ""
     reason: str = ""
+
+
+#: What rules read of a source (`IngestFacts.source_data`) -> its greatest length there.
+STATED: Mapping[str, int] = {"uploader": 200, "description": 2000, "licence": 300, "site": 100}
+
+
+def stated_texts(data: Mapping[str, Any], licence: str | None) -> dict[str, tuple[str, ...]]:
+    """Return what rules read of a source.
+
+    Args:
+        data: The fields of its `SourceData`.
+        licence: The licence that its list or the user states.
+    """
+    said = {name: [data.get(name), licence if name == "licence" else ""] for name in STATED}
+    cut = {name: tuple(text[: STATED[name]] for text in texts if text) for name, texts in said.items()}
+    return {name: texts for name, texts in cut.items() if texts}

@@ -7,7 +7,7 @@ each. It knows neither Dagster nor MongoDB; caching, lineage, progress, leases a
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import cache, wraps
 from operator import add
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from vidpipe.errors import MediaError, UnavailableError, VidpipeError
 from vidpipe.network.fetch_errors import FetchCancelled
 from vidpipe.settings import Settings
-from vidpipe.stages.search_fields import SearchField, spelled, stored
+from vidpipe.stages.search_fields import SearchField
 from vidpipe.storage.media_files import MediaFiles
 from vidpipe.storage.object_store import StoreError
 
@@ -37,7 +37,8 @@ class StageResult(BaseModel):
     Attributes:
         unversioned: Stored fields whose change makes nothing else due (a modification time, a path).
         scene_fields: Fields with one entry per scene (models with an `index`), stored in the scenes' documents.
-        root: The only field is stored directly as the video's `Stage.stored_as`, without an object around it.
+        root: The first field is stored directly as the video's `Stage.stored_as`, without an object around it, and each
+            other one under its own name.
         search_fields: Fields of the query language that are filled from it.
     """
 
@@ -55,44 +56,6 @@ class StageResult(BaseModel):
     def thumbnail(self) -> str | None:
         """Return the path of a JPEG that shows the video, relative to the home; None without one."""
         return None
-
-
-def _addresses(facts: Mapping[str, Any]) -> list[str]:
-    return [*(spelling for url in facts.get("urls") or () for spelling in spelled(url)), *(facts.get("names") or ())]
-
-
-class IngestFacts(StageResult):
-    """What ingest knows of a stored video; `raw_video` and the rules read it.
-
-    Attributes:
-        path: Path of the stored file, relative to the home (absolute if the file is referenced in place).
-        size_bytes: Its size.
-        modified_ns: Its modification time.
-        referenced: The file stays where it was added from.
-        names: File names of its sources, sorted.
-        urls: URLs (or file: addresses) of its sources, sorted, without secrets.
-        labels: Labels of its sources, sorted; labels that differ only in case are one.
-        titles: Titles of its sources, sorted.
-
-    Only the first ones are kept (see `vidpipe.library.schema`).
-    """
-
-    unversioned: ClassVar[frozenset[str]] = frozenset({"path", "size_bytes", "modified_ns", "referenced"})
-    search_fields: ClassVar[tuple[SearchField, ...]] = (
-        SearchField("file", "text", stored("names"), "Words of a file name.", weight=6, compound=True, language="en"),
-        SearchField("title", "text", stored("titles"), "Words of a title.", weight=8, compound=True),
-        SearchField("label", "term", stored("labels"), "A label of a source.", weight=10, facet=True, compound=True),
-        SearchField("source", "text", _addresses, "Part of a URL or file name.", weight=0, language="plain"),
-    )
-
-    path: str
-    size_bytes: int
-    modified_ns: int
-    referenced: bool = False
-    names: tuple[str, ...] = ()
-    urls: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    titles: tuple[str, ...] = ()
 
 
 class StageError(VidpipeError):
@@ -335,6 +298,8 @@ class Stage:
             video of a run, so it must cost no more than a stat.
         quick: The result follows from the fields read alone, faster than it is stored. If only the spec has changed,
             many videos are computed at once, and equal results are confirmed.
+        looks_at: Takes the stage's resources, and whether people judged scenes of the video; returns which of its reads
+            the stage looks at under these resources. By default all.
         optional: Whether it can be disabled (see `vidpipe.stages.analyses`).
         costly: A change of what it reads optionally makes it due as a changed setting does: sensors start it only if
             DescribeChanged or a budget allows it.
@@ -358,6 +323,7 @@ class Stage:
     reads_previous: bool = False
     artifacts_exist: Callable[[StageResult, Settings], bool] | None = None
     quick: bool = False
+    looks_at: Callable[[Mapping[str, Any], bool], Collection[str]] | None = None
     optional: bool = False
     costly: bool = False
 
@@ -436,3 +402,13 @@ class Observer(Protocol):
 
     def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
         """A stage has done a share, 0 to 1, of its work on a video."""
+
+
+class NullObserver:
+    """Ignores what happens in a run."""
+
+    def on_event(self, event: StageEvent) -> None:
+        """Ignore the event."""
+
+    def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
+        """Ignore the progress."""

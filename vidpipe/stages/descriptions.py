@@ -52,6 +52,8 @@ READS: tuple[str, ...] = (
     "scenes.pack",
     "scenes.frames_version",
 )
+#: What is read if copies share descriptions.
+SHARED = "ingest.shared_description"
 _QUESTION = "question:"
 
 
@@ -104,6 +106,9 @@ def describe(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
     from vidpipe.stages.model_answers import answer_requests
     from vidpipe.stages.model_requests import scene_requests, video_view, whole_request
 
+    for shared in (item for item in items if item.fields.get(SHARED)):
+        yield Outcome(shared.sha256, _shared(shared))
+    items = [item for item in items if not item.fields.get(SHARED)]
     model: DescribingModel = context.resources["model"]
     videos = {item.sha256: _DescribedVideo(item, video_view(item.fields, context.resources)) for item in items}
     requests = []
@@ -131,6 +136,13 @@ def describe(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
         yield _outcome(video, answers, context)
     if left:
         raise Cancelled
+
+
+def _shared(item: Item) -> Descriptions:
+    """Return the description of a copy. Scenes have none: those of the copy may be others."""
+    shared: Descriptions = item[SHARED]
+    blank = (SceneDescription(index=scene.index, description="", described_by="") for scene in item["scenes.scenes"])
+    return shared.model_copy(update={"scenes": tuple(blank)})
 
 
 def _outcome(video: _DescribedVideo, whole: RequestAnswers, context: StageContext) -> Outcome:

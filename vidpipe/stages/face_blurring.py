@@ -1,6 +1,7 @@
 """Finds the faces in the frames that scenes stores, and blurs them before anything is written under a name."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from vidpipe.media.face_blur import BLUR, blurred
 from vidpipe.media.facts import Box, Face
@@ -46,11 +47,7 @@ class FaceBlurring:
             if self._context.cancelled.is_set():  # `ask` notices it only while it waits
                 raise Cancelled
             jpeg = spill.read(frame)
-            picture = decode_jpeg(jpeg)
-            # faces that nearly fill the picture are found in a small one
-            small = encode_jpeg(picture, (max(1, picture.shape[1] // 2), max(1, picture.shape[0] // 2)))
-            request = {"jpegs": [jpeg, small], "min_confidence": _MIN_CONFIDENCE}
-            here, reduced = ask(self._model, request, self._context)
+            here, reduced = faces_in(jpeg, self._model, self._context)
             self._faces[frame] = tuple(Face(box=box, confidence=sure) for _, sure, box in here)
             self._hidden[frame] = [box for _, _, box in (*here, *reduced)]
         return lambda frame: blurred(spill.read(frame), self._hidden[frame])
@@ -58,3 +55,14 @@ class FaceBlurring:
     def faces(self, frame: SelectedFrame) -> tuple[Face, ...]:
         """Return the faces that were found in a frame at its full size, for the analysis that counts them."""
         return self._faces[frame]
+
+
+def faces_in(jpeg: bytes, model: WorkerModel, context: StageContext) -> tuple[list[Any], list[Any]]:
+    """Return (label, confidence, box) of each face in a JPEG, and in the same at half the size.
+
+    Faces that nearly fill the picture are found in a small one. Raises what `FaceBlurring.find` does.
+    """
+    picture = decode_jpeg(jpeg)
+    small = encode_jpeg(picture, (max(1, picture.shape[1] // 2), max(1, picture.shape[0] // 2)))
+    here, reduced = ask(model, {"jpegs": [jpeg, small], "min_confidence": _MIN_CONFIDENCE}, context)
+    return here, reduced

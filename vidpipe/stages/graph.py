@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 from vidpipe.errors import UnavailableError
-from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, Stage, StageResult
+from vidpipe.stages.contract import INGEST, FieldRead, Stage, StageResult
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe.stages.versions import UNVERSIONED, Inputs, fingerprint
 
 #: The spec of a result that a person or a budget decides about (see `StageGraph.outdated`).
@@ -37,7 +38,7 @@ class StageGraph:
         for stage in stages:
             if stage.name in self._stages or stage.name == INGEST:
                 raise ValueError(f"two stages are called {stage.name}")
-            known = tuple(name for name in stage.optional_reads if FieldRead.parse(name).stage in self._stages)
+            known = tuple(name for name in stage.optional_reads if name.split(".")[0] in (INGEST, *self._stages))
             if known != stage.optional_reads:
                 stage = replace(stage, optional_reads=known)  # noqa: PLW2901
             for read in map(FieldRead.parse, stage.all_reads):
@@ -52,6 +53,7 @@ class StageGraph:
             scenes = {f"{maker.name}.{field}" for field in maker.result.scene_fields}
             if stage.result.scene_fields and stage is not maker and scenes.isdisjoint(stage.reads):
                 raise ValueError(f"{stage.name} adds to scenes and so must read the scenes of {maker.name}")
+        self._upstream = {stage.name: self._in_order(stage.reads) for stage in self}
 
     def with_disabled(self, known: Mapping[str, Sequence[str]]) -> StageGraph:
         """Return the same stages, of which a change also makes stale what reads it among the other stages `known`.
@@ -86,26 +88,36 @@ class StageGraph:
         """Return the key of a stage's result in the video's document."""
         return INGEST if stage == INGEST else self._stages[stage].key
 
+    def place(self, read: FieldRead) -> tuple[str, str | None]:
+        """Return where a field is stored in the video's document: the key, and the key therein if there is one."""
+        model = self.result_model(read.stage)
+        if not model.root:
+            return self.key(read.stage), read.field
+        return (self.key(read.stage) if read.field == next(iter(model.model_fields)) else read.field), None
+
+    def stored(self, stage: str, result: StageResult) -> dict[str, Any]:
+        """Return what the video's document holds of a result, by key: all but the fields in scenes' documents."""
+        stored = result.model_dump(mode="python", exclude=set(type(result).scene_fields))
+        if not type(result).root:
+            return {self.key(stage): stored}
+        first = next(iter(stored))
+        return {self.key(stage): stored.pop(first)} | stored
+
     def makes_scenes(self, stage: str) -> bool:
         """Whether this stage creates the scenes; other stages with scene fields add to them."""
         return stage == next((made.name for made in self if made.result.scene_fields), None)
 
-    def reads_scenes(self, stage: str) -> bool:
-        """Whether `stage` reads what is stored in the scenes' documents."""
-        return stage in self._scene_readers
+    def are_of_scenes(self, reads: Iterable[str]) -> bool:
+        """Whether one of the fields `reads` is stored in the scenes' documents."""
+        return not self._scene_fields.isdisjoint(reads)
 
     @cached_property
-    def _scene_readers(self) -> frozenset[str]:
-        return frozenset(
-            stage.name
-            for stage in self
-            for read in map(FieldRead.parse, stage.all_reads)
-            if read.field in self.result_model(read.stage).scene_fields
-        )
+    def _scene_fields(self) -> frozenset[str]:
+        return frozenset(f"{stage.name}.{field}" for stage in self for field in stage.result.scene_fields)
 
     def upstream(self, stage: str) -> tuple[str, ...]:
         """Return the stages, without ingest, that `stage` waits for, in order."""
-        return self._in_order(self._stages[stage].reads)
+        return self._upstream[stage]
 
     def sources(self, stage: str) -> tuple[str, ...]:
         """Return the stages, without ingest, whose fields `stage` reads, optionally or not, in order."""
@@ -153,11 +165,12 @@ class StageGraph:
         return tuple(other.name for other in self if stage in self.upstream(other.name))
 
     def data_versions(self, stage: str, result: StageResult) -> dict[str, str]:
-        """Return field -> data version of a result of `stage`, without unversioned fields."""
+        """Return field -> data version of a result of `stage`, without unversioned fields and those not stored."""
         return {
-            name: fingerprint(getattr(result, name))
-            for name in type(result).model_fields
-            if name not in type(result).unversioned
+            name: fingerprint(value)
+            for name, field in type(result).model_fields.items()
+            for value in (getattr(result, name),)
+            if name not in type(result).unversioned and not (field.exclude_if and field.exclude_if(value))
         }
 
     def inputs(self, stage: str, entries: Mapping[str, Mapping[str, Any]]) -> Inputs:

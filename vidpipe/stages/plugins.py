@@ -18,8 +18,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 #: Keys of a video's document, and of `vidpipe show`, that are no results.
 _RESERVED = frozenset(
     {
-        "stages", "lease", "added_at", "change_seq", "scene_generation", "video", "sources", "thumbnails", "damage",
-        "scene_summary", "storage",
+        "stages", "lease", "late_commit", "added_at", "change_seq", "scene_generation", "video", "sources",
+        "partition_since", "thumbnails", "damage", "scene_summary", "storage",
     }
 )  # fmt: skip
 

@@ -64,6 +64,9 @@ def _graph(enabled: EnabledAnalyses, settings: Settings) -> StageGraph:
     described = descriptions.evidence_read(settings, enabled.evidence) if earlier else set()
     describe = _reading(descriptions.STAGE, {read for read in described if FieldRead.parse(read).stage in earlier})
     facts |= {"descriptions.found"} if describe.optional_reads else set()
+    if settings.near_duplicates.describe_once and not settings.qwen_vl.measured:
+        reads = (*describe.optional_reads, descriptions.SHARED)
+        describe = replace(describe, optional_reads=reads, settings=("near_duplicates.describe_once",))
     return StageGraph(
         (
             *(raw_video.STAGE, metadata.STAGE, _scenes(settings)),
@@ -71,7 +74,9 @@ def _graph(enabled: EnabledAnalyses, settings: Settings) -> StageGraph:
             replace(describe, costly=not settings.qwen_vl.measured),
             _reading(sentiment.STAGE, texts & {"speech.segments", "screen_text.entries"}),
             *(_reading(stage, texts) for stage in of_job("label")),
-            _reading(tags.STAGE, texts | facts),
+            _reading(
+                tags.STAGE, texts | facts | {read for read in tags.SCENE_READS if FieldRead.parse(read).stage in names}
+            ),
             _reading(categories.STAGE, {*texts, *facts, *(["meaning.suggestion"] if "meaning" in names else [])}),
         ),
         enabled.broken,

@@ -1,7 +1,8 @@
 """The results of the stages; the file of a stage holds its function and declaration."""
 
+import operator
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -252,6 +253,7 @@ class Descriptions(StageResult):
     reused: int = Field(0, description="answers that were stored already")
     prompt_tokens: int = Field(0, description="that the model read for the answers asked")
     output_tokens: int = Field(0, description="that it wrote")
+    shared_from: str = Field("", description="sha256 of the copy that it describes", exclude_if=operator.not_)
 
     def key_figures(self) -> dict[str, Any]:
         """Return what Dagster's page shows of the result."""
@@ -310,7 +312,7 @@ class Tag(_Part):
 
     tag: str
     rule: str = Field(description="name of the rule; ai_generated_tags for a tag of the model's")
-    given_by: Literal["rule", "model"] = "rule"
+    given_by: Literal["rule", "model", "person"] = "rule"
     block: str = Field("", description="part of the rule that matched: metadata_conditions, ...")
     evidence: str = Field("", description="one sentence: what was found and what the rule asks for")
     confidence: float | None = Field(None, description="0 to 1, as a model says of itself; None for a rule")
@@ -318,8 +320,23 @@ class Tag(_Part):
     model_tags: tuple[str, ...] = Field((), description="the model's own tags from which the rule derived it")
 
 
+class SceneTag(_Part):
+    """A tag of some scenes, and the times of these scenes."""
+
+    tag: str
+    rule: str
+    evidence: str = Field("", description="what was found in the first of them")
+    spans: tuple[tuple[float, float], ...] = Field((), description="(start, end) in seconds, in order")
+
+
+def _tagged_moments(scene_tags: Iterable[Stored]) -> Iterator[Moment]:
+    for tag in scene_tags or ():
+        for start_s, end_s in tag["spans"]:
+            yield Moment(start_s, end_s, tag["tag"], "en")
+
+
 class Tags(StageResult):
-    """The tags of a video, in order."""
+    """The tags of a video and of its scenes, in order."""
 
     root: ClassVar[bool] = True
     search_fields: ClassVar[tuple[SearchField, ...]] = (
@@ -328,10 +345,16 @@ class Tags(StageResult):
     )
 
     tags: tuple[Tag, ...] = ()
+    scene_tags: tuple[SceneTag, ...] = Field((), description="whether or not the video has them, too")
 
     def key_figures(self) -> dict[str, Any]:
         """Return the tags; facets come last, as stored."""
         return {"tags": ", ".join(tag.tag for tag in self.tags)}
+
+
+def margin_of(candidates: Sequence[tuple[str, float]]) -> float | None:
+    """Return by how much the first candidate is ahead of the second; None: there is no second."""
+    return round(candidates[0][1] - candidates[1][1], 3) if len(candidates) > 1 else None
 
 
 class Categories(StageResult):
@@ -339,14 +362,25 @@ class Categories(StageResult):
 
     search_fields: ClassVar[tuple[SearchField, ...]] = (
         SearchField("category", "term", stored("category"), "The category.", weight=8, facet=True),
+        SearchField("subcategory", "term", stored("subcategory"), "The subcategory.", weight=8, facet=True),
     )
 
     category: str
+    subcategory: str | None = Field(None, description="None, and not stored: none matched", exclude_if=operator.not_)
     score: float = Field(0.0, ge=0)
     reason: str = ""
     candidates: tuple[tuple[str, float], ...] = Field((), description="every category that matched, best first")
     proposal: ModelCategory | None = Field(None, description="the describing model's own; a candidate")
+    other_reasons: tuple[str, ...] = Field(
+        (), description="why the candidates after the first matched; not stored if empty", exclude_if=operator.not_
+    )
+
+    @property
+    def margin(self) -> float | None:
+        """By how much the score exceeds that of the runner-up; None: nothing else matched."""
+        return margin_of(self.candidates)
 
     def key_figures(self) -> dict[str, Any]:
         """Return what Dagster's page shows of the result."""
-        return {"category": self.category, "score": self.score, "reason": self.reason}
+        names = ("category", "subcategory", "score", "margin", "reason")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}

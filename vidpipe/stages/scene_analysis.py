@@ -16,6 +16,7 @@ from vidpipe.media.decode_plan import DecodePlan
 from vidpipe.media.facts import Damage, PackedFrame, PackReference, Scene, Thumbnail
 from vidpipe.media.frame_pack import FramePackWriter, frames_version, resized_jpeg
 from vidpipe.media.frame_selection import SpillFile, model_frames, poster, scene_thumbnails, spread
+from vidpipe.media.perceptual_hash import keep_pictures
 from vidpipe.media.reference_decode import REFERENCE_CODECS, REFERENCE_DETECTORS, FullDecodeRequired
 from vidpipe.media.scene_pass import SceneFindings, run_pass
 from vidpipe.media.scene_stats import no_sums, scene_light_profile, scene_stats, without_bars
@@ -77,8 +78,11 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
     with FramePackWriter(settings, item.sha256, faces=faces) as writer, SpillFile(writer.folder) as spill:
         # a pack from an earlier run: the sound has been heard, so that nothing would take it away
         earlier = any(writer.folder.parent.glob("[!.]*"))
-        if plan.audio_stream is not None and not earlier and hears(settings):
+        prints = "fingerprint" in settings.analyses.enabled and not earlier
+        if plan.audio_stream is not None and (prints or (not earlier and hears(settings))):
             plan = replace(plan, sound_file=writer.folder / "sound")
+        if prints:
+            plan = replace(plan, picture_file=writer.folder / "pictures")
 
         def decode(path: Path, plan: DecodePlan, time_limit_s: float) -> SceneFindings:
             try:
@@ -107,6 +111,8 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
             if findings.sound and not findings.end.returncode:
                 keep_sound(settings, item.sha256, plan.sound_file, plan.audio_stream, findings.first_us)
             plan.sound_file.unlink(missing_ok=True)
+        if plan.picture_file:
+            keep_pictures(settings, item.sha256, plan.picture_file)
         pictures = _write(settings.scene_detection, plan, findings, writer, spill, blurring=blurring)
         areas = active_areas(
             [scene_light_profile(span.sums) for span in findings.scenes],

@@ -95,7 +95,7 @@ def spec_parts(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -
         "code": stage.code_version,
         **{f"settings.{name}": fingerprint(setting(settings, name)) for name in stage.settings},
         **{f"resources.{name}": resources[name].version for name in stage.resources},
-        **{f"analyses.{name.partition('.')[0]}": "read" for name in stage.optional_reads},
+        **{f"analyses.{name.partition('.')[0]}": "read" for name in stage.optional_reads if "ingest." not in name},
     }
 
 

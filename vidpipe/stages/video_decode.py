@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vidpipe.media import hwaccel, memory
-from vidpipe.media.decode import Decoded, DecodeEnd, DecodePass, first_frame_us
+from vidpipe.media.damage_times import Times, damaged_times, joined
+from vidpipe.media.decode import Decoded, DecodeEnd, DecodePass, SmallFrame, first_frame_us
 from vidpipe.media.decode_plan import DecodePlan, plan_decode
 from vidpipe.media.facts import Damage
+from vidpipe.media.perceptual_hash import PictureSampler, keep_pictures
+from vidpipe.media.probe import probe
 from vidpipe.media.sound import KeptSound, keep_sound, sound_folder
 from vidpipe.media.streams import MIN_FRAME_RATE
 from vidpipe.media.timing import last_frame_s
@@ -132,8 +135,17 @@ def decode_within_limits(
     return found
 
 
-def decode_video(item: Item, context: StageContext) -> Decoded:
-    """Decode every frame of a video and its sound, and keep nothing. Raises what `decode_within_limits` raises."""
+def decode_video(
+    item: Item, context: StageContext, plan: DecodePlan | None = None, add: Callable[[SmallFrame], None] | None = None
+) -> Decoded:
+    """Decode every frame of a video and its sound. Raises what `decode_within_limits` raises.
+
+    Args:
+        item: The video.
+        context: The context of the stage.
+        plan: What to decode; by default, nothing is kept.
+        add: Called with each frame.
+    """
     expected_s = item["metadata.duration_s"]
 
     def decode(path: Path, plan: DecodePlan, limit_s: float) -> Decoded:
@@ -142,6 +154,8 @@ def decode_video(item: Item, context: StageContext) -> Decoded:
             for frames, frame in enumerate(running.frames(), start=1):
                 first_us = first_us if frames > 1 else frame.time_us
                 last_us, before_us = frame.time_us - first_us, last_us
+                if add:
+                    add(frame)
                 gap_us = max(0, last_us - before_us)
                 running.sound.clear()
                 if frames % _PROGRESS_FRAMES == 0 and expected_s:
@@ -151,13 +165,38 @@ def decode_video(item: Item, context: StageContext) -> Decoded:
         rest_s = last_frame_s(frames, last_us, gap_us, nominal_s, expected_s) if frames else 0.0
         return Decoded(frames, last_us + round(rest_s * 1e6), end)
 
-    return decode_within_limits(item, context, _keeping_nothing(item, context), decode)
+    return decode_within_limits(item, context, plan or _keeping_nothing(item, context), decode)
+
+
+def probed_item(sha256: str, path: Path, settings: Settings, stored: str = "") -> Item:
+    """Return the item of a file that is decoded outside a run, with the metadata that it has now.
+
+    Raises:
+        MediaError: It is no video.
+    """
+    facts = dict(probe(path, name=str(path), limits=settings.limits))
+    return Item(sha256, {"raw_video.path": stored or str(path), **{f"metadata.{name}": facts[name] for name in facts}})
 
 
 def _keeping_nothing(item: Item, context: StageContext) -> DecodePlan:
     # frames are decoded in full before they are scaled
     tiny: dict[str, Any] = {"detection": _SMALL, "candidate": _SMALL, "candidate_interval_s": _NEVER_S}
     return replace(plan_for(item, context.settings), **tiny, dense_from_s=None, deinterlace=False, color_transfer=None)
+
+
+def decode_samples(item: Item, context: StageContext) -> None:
+    """Decode a video once, and keep its sound and small pictures. Raises what `decode_sound` raises."""
+    folder = sound_folder(context.settings, item.sha256)
+    folder.mkdir(parents=True, exist_ok=True)
+    sound, pictures = folder / "decoding", folder / "sampling"
+    plan = plan_for(item, context.settings)
+    sampler = PictureSampler(pictures)
+    plan = replace(plan, candidate=_SMALL, candidate_interval_s=_NEVER_S, dense_from_s=None, deinterlace=False,
+                   sound_file=None if plan.audio_stream is None else sound)  # fmt: skip
+    decode_video(item, context, plan, sampler.add)
+    if plan.audio_stream is not None and sound.exists():
+        keep_sound(context.settings, item.sha256, sound, plan.audio_stream, sampler.first_us)
+    keep_pictures(context.settings, item.sha256, pictures)
 
 
 def decode_sound(item: Item, context: StageContext) -> KeptSound:
@@ -220,6 +259,21 @@ def find_damage(decoded: Decoded, item: Item, remark: str = "") -> Damage | None
         truncated=announced_s is not None,
         sentence=f"{kind}: {' and '.join(parts)}{first}.{remark}",
     )
+
+
+def damaged_spans(path: Path, item: Item, settings: Settings, damage: Damage, decoded: Decoded) -> list[Times]:
+    """Return the damaged times of a file, (start, end) in seconds; all of them if they cannot be located.
+
+    Raises:
+        MediaError: The file cannot be decoded within its limits.
+    """
+    plan, decoded_s = plan_for(item, settings), decoded.end_us / 1e6
+    spans = [(decoded_s, damage.expected_s)] if damage.truncated and damage.expected_s else []
+    with memory.reading(memory.FileLimits(settings.limits, item["metadata.width"] * item["metadata.height"])):
+        limit_s = max(MIN_TIME_LIMIT_S, settings.scene_detection.timeout_factor * decoded_s)
+        if not plan.forced_rate and plan.keep_gaps:  # else these times are not those of the library
+            spans += damaged_times(path, plan.video_stream, plan.audio_stream, limit_s)
+    return joined(spans or [(0.0, decoded_s)], 0.0)
 
 
 def frame_rate(item: Item) -> Fraction | None:

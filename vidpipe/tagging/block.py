@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.logic import Leaf, Truth
+from vidpipe.text.messages import clock_time, join_words
 
 #: Most entries that evidence lists.
 MAX_SHOWN = 5
@@ -21,21 +23,43 @@ class Explanation(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class Extract(Explanation):
+    """Words that were found, in their context.
+
+    Attributes:
+        before: The words before them.
+        found: The words.
+        after: The words after them.
+        start_s: When they are said or shown, in seconds; None: they have no time.
+    """
+
+    before: str
+    found: str
+    after: str
+    start_s: float | None
+
+
 class PartExplanation(Explanation):
     """One keyword, condition, tag or pattern.
 
     Attributes:
         asks: What it requires.
         found: What was found; "not known" if the fact is unknown.
-        matched: Whether that satisfies it.
+        matched: Whether that satisfies it; None: unknown.
+        field: The fact that it checks.
+        unknown: The facts that are not known and could satisfy it.
+        extracts: The first places of the words that it found.
     """
 
     asks: str
     found: str
-    matched: bool
+    matched: bool | None
+    field: str = ""
+    unknown: tuple[str, ...] = ()
+    extracts: tuple[Extract, ...] = ()
 
 
-class Block(ABC):
+class Block(Leaf):
     """One kind of condition on the facts of a video.
 
     Attributes:
@@ -43,6 +67,20 @@ class Block(ABC):
     """
 
     name: str
+
+    def truth(self, facts: RuleFacts) -> Truth:
+        """Return whether it matches. Blocks of the short form of rules take what is unknown for false."""
+        return self.matches(facts)
+
+    @property
+    def measured(self) -> bool:
+        """Whether it checks nothing but metadata and measurements."""
+        return self.name == "metadata_conditions"
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Names of the facts that it checks (see `vidpipe.tagging.facts`)."""
+        return frozenset()
 
     @abstractmethod
     def hits(self, facts: RuleFacts) -> Collection[Any]:
@@ -65,13 +103,33 @@ class Block(ABC):
         """Return the block as in a rules file, with one spelling for everything that means the same."""
 
 
+def explained(asks: Mapping[str, str], found: Mapping[str, str], nothing: str) -> tuple[PartExplanation, ...]:
+    """Return the alternatives of a block.
+
+    Args:
+        asks: Key -> what an alternative requires.
+        found: Key -> what was found, of those that hold.
+        nothing: What was found of the others.
+    """
+    return tuple(
+        PartExplanation(asks=text, found=found.get(key, nothing), matched=key in found) for key, text in asks.items()
+    )
+
+
+def spelled_times(times_s: Sequence[float]) -> str:
+    """Return the first few times, and how many more there are: `0:12 and 0:40`."""
+    shown = [clock_time(time_s) for time_s in times_s[:MAX_SHOWN]]
+    more = len(times_s) - len(shown)
+    return join_words([*shown, *([f"{more} more times"] if more else [])])
+
+
 def listed(texts: Sequence[str]) -> str:
     """Return the first few texts, and how many more there are."""
     shown = ", ".join(texts[:MAX_SHOWN])
     return shown + (f" and {len(texts) - MAX_SHOWN} more" if len(texts) > MAX_SHOWN else "")
 
 
-def quoted(texts: Sequence[str]) -> str:
+def quoted(texts: Collection[str]) -> str:
     """Return `listed` texts between quotation marks."""
     return listed([f'"{text}"' for text in texts])
 

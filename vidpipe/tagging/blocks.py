@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Literal
 
-from vidpipe.tagging.block import MAX_SHOWN, Block, PartExplanation, quoted, safe
+from vidpipe.tagging.block import MAX_SHOWN, Block, PartExplanation, explained, quoted, safe
 from vidpipe.tagging.conditions import Condition, parse_conditions
 from vidpipe.tagging.facts import FIELD_NAMES, FieldSpec, RuleFacts, Vocabulary
 from vidpipe.tagging.keyword_block import KeywordBlock
 from vidpipe.tagging.object_block import ObjectBlock
 from vidpipe.tagging.patterns import Pattern, parse_pattern
-from vidpipe.text.words import Keyword, label_key, normalize
+from vidpipe.text.words import Keyword, label_key
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,10 @@ class ConditionsBlock(Block):
         groups = {str(_normal_group(group)): group for group in parsed if group}
         return cls(tuple(groups[key] for key in sorted(groups)))
 
-    def matches(self, facts: RuleFacts) -> bool:
-        """Return whether the block matches."""
-        for group in self.groups:
-            for condition in group:
-                if not condition.holds(facts):
-                    break
-            else:
-                return True
-        return False
+    @property
+    def fields(self) -> frozenset[str]:
+        """The facts that it checks."""
+        return frozenset({condition.spec.name for group in self.groups for condition in group})
 
     def hits(self, facts: RuleFacts) -> list[tuple[Condition, ...]]:
         """Return the groups of which all conditions hold."""
@@ -56,14 +51,10 @@ class ConditionsBlock(Block):
         """Return each alternative with what was found."""
         several = len(self.groups) > 1
         return tuple(
-            PartExplanation(
-                asks=f"{condition.label}: {condition.asks}" + (f" [alternative {number}]" if several else ""),
-                found=condition.found(facts),
-                matched=condition.holds(facts),
-            )
-            for number, group in enumerate(self.groups, 1)
-            for condition in group
-        )
+            PartExplanation(asks=f"{one.label}: {one.asks}" + (f" [alternative {number}]" if several else ""),
+                            found=one.found(facts), matched=one.holds(facts))
+            for number, group in enumerate(self.groups, 1) for one in group
+        )  # fmt: skip
 
     def normal(self) -> Any:
         """Return the block as in a rules file."""
@@ -95,6 +86,11 @@ class TagBlock(Block):
     ) -> TagBlock:
         """Return the block for these tags. Raises ValueError."""
         return cls(name, tuple(sorted({Keyword.parse(text).phrase for text in texts})), frozenset(counted))
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The facts that it checks."""
+        return frozenset({"model_tags"} if self.name == "ai_generated_tags" else {"model_tags", "tags"})
 
     def _present(self, facts: RuleFacts) -> frozenset[str]:
         return facts.tag_words if self.name == "tags" else facts.model_tag_words
@@ -146,6 +142,8 @@ class LabelBlock(Block):
         """Return the block for these labels."""
         return cls(tuple(sorted({label_key(text) for text in texts})))
 
+    fields = frozenset({"label"})
+
     def hits(self, facts: RuleFacts) -> dict[str, str]:
         """Return the labels found: key -> label as written."""
         given = dict(zip(facts.label, facts.labels, strict=True))
@@ -153,14 +151,13 @@ class LabelBlock(Block):
 
     def evidence(self, facts: RuleFacts) -> str:
         """Return a clause on what was found."""
-        found = [safe(label) for label in self.hits(facts).values()]
-        return f"the list or user that added it labels it {quoted(found)}"
+        return f"the list or user that added it labels it {quoted([*map(safe, self.hits(facts).values())])}"
 
     def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
         """Return each alternative with what was found."""
-        found = self.hits(facts)
+        found = {key: f'"{safe(label)}"' for key, label in self.hits(facts).items()}
         nothing = "not among the labels" if facts.labels else "there are no labels"
-        return tuple(_part(f'"{key}"', found.get(key), nothing) for key in self.wanted)
+        return explained({key: f'"{key}"' for key in self.wanted}, found, nothing)
 
     def normal(self) -> Any:
         """Return the block as in a rules file."""
@@ -179,6 +176,11 @@ class PatternBlock(Block):
         """Return the block for these patterns. Raises ValueError."""
         subject: Literal["filename", "source"] = "filename" if name == "filename_patterns" else "source"
         return cls(name, tuple(parse_pattern(text, subject) for text in sorted(set(texts))))
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The facts that it checks."""
+        return frozenset({"file_name" if self.name == "filename_patterns" else "source"})
 
     def _subjects(self, facts: RuleFacts) -> tuple[str, ...]:
         return facts.names if self.name == "filename_patterns" else facts.urls
@@ -200,9 +202,9 @@ class PatternBlock(Block):
 
     def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
         """Return each alternative with what was found."""
-        subjects = self._subjects(facts)
-        nothing = f"no {self._what} matches" if subjects else f"there is no {self._what}"
-        return tuple(_part(pattern.text, pattern.first(subjects), nothing) for pattern in self.patterns)
+        found = {text: f'"{safe(subject)}"' for subject, text in self.hits(facts)}
+        nothing = f"no {self._what} matches" if self._subjects(facts) else f"there is no {self._what}"
+        return explained({text: text for text in self.normal()}, found, nothing)
 
     def normal(self) -> Any:
         """Return the block as in a rules file."""
@@ -216,10 +218,10 @@ BLOCKS: dict[str, Maker] = {
     "metadata_conditions": ConditionsBlock.parse,
     "description_keywords": partial(KeywordBlock.parse, "description_keywords"),
     "subtitle_keywords": partial(KeywordBlock.parse, "subtitle_keywords"),
-    "ai_generated_tags": lambda texts: TagBlock.parse("ai_generated_tags", texts),
+    "ai_generated_tags": partial(TagBlock.parse, "ai_generated_tags"),
     "labels": LabelBlock.parse,
-    "filename_patterns": lambda texts: PatternBlock.parse("filename_patterns", texts),
-    "source_patterns": lambda texts: PatternBlock.parse("source_patterns", texts),
+    "filename_patterns": partial(PatternBlock.parse, "filename_patterns"),
+    "source_patterns": partial(PatternBlock.parse, "source_patterns"),
     "text_keywords": partial(KeywordBlock.parse, "text_keywords"),
     "objects": ObjectBlock.parse,
 }
@@ -229,13 +231,3 @@ def blocks_of(vocabulary: Vocabulary) -> dict[str, Maker]:
     """Return `BLOCKS` with a keyword block for each text of an analysis, and the fields of plugins."""
     texts = {name: partial(KeywordBlock.parse, name) for name in vocabulary.keyword_blocks}
     return BLOCKS | {"metadata_conditions": partial(ConditionsBlock.parse, names=vocabulary.names)} | texts
-
-
-@lru_cache(4096)  # rules give the same tags to every video
-def tag_key(tag: str) -> str:
-    """Return what tags are compared by: case, hyphens and spaces do not matter."""
-    return normalize(tag).strip() or tag.casefold()
-
-
-def _part(asks: str, found: str | None, nothing: str) -> PartExplanation:
-    return PartExplanation(asks=asks, found=nothing if found is None else f'"{safe(found)}"', matched=found is not None)

@@ -1,36 +1,28 @@
-"""Categories: reads rules/categories.json, and decides to which of them a video belongs."""
+"""Categories: reads them from the files in rules/, and decides to which of them a video belongs."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, create_model
+from pydantic import Field, create_model
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
 from vidpipe.tagging.block import Block, Explanation, PartExplanation
-from vidpipe.tagging.blocks import BLOCKS, TagBlock, tag_key
+from vidpipe.tagging.blocks import BLOCKS, TagBlock
+from vidpipe.tagging.category_files import CategorySource, category_file, category_files, read_sources
+from vidpipe.tagging.explanation import BlockExplanation
 from vidpipe.tagging.facts import OWN_VOCABULARY, RuleFacts, Vocabulary
-from vidpipe.tagging.rules import BlockExplanation, BlocksSource, explain_blocks, with_texts
-from vidpipe.tagging.rules_file import (
-    RulesFileModel,
-    Text,
-    Texts,
-    Versioned,
-    compiled,
-    load_named,
-    parse_json,
-    unique_names,
-    validated,
-    value_under,
-)
+from vidpipe.tagging.rule_files import RuleFile
+from vidpipe.tagging.rules import with_texts
+from vidpipe.tagging.rules_file import RulesFileModel, Versioned, compiled, validated
+from vidpipe.tagging.signals import Signal
+from vidpipe.text.words import tag_key
 
 UNCLASSIFIED = "Unclassified"
 #: Name of the block, and of its weight in the file.
 MODEL_CATEGORY = "model_category"
-#: That stand for the sentence of a category without one.
-_SENTENCE_KEYWORDS = 12
 
 #: What one hit in a block counts: words of a model and tags say more than a measurement, a name, a detected object or
 #: spoken words, of which there are many. The model's own choice of a category counts as two words.
@@ -45,27 +37,9 @@ DEFAULT_WEIGHTS: dict[str, float] = {
 def _weights_source(vocabulary: Vocabulary) -> type[RulesFileModel]:
     """Return the model of a category's `weights`."""
     defaults = dict.fromkeys(vocabulary.keyword_blocks, 0.5) | DEFAULT_WEIGHTS
-    fields: dict[str, Any] = {
-        name: (Annotated[float, Field(gt=0, le=1000)], weight) for name, weight in defaults.items()
-    }
+    number = Annotated[float, Field(gt=0, le=1000)]
+    fields: dict[str, Any] = {name: (number, weight) for name, weight in defaults.items()}
     return create_model("WeightsSource", __base__=RulesFileModel, **fields)
-
-
-class CategorySource(BlocksSource):
-    """One category as in the file. `keywords` is short for `description_keywords`."""
-
-    name: Text
-    sentence: Text = ""
-    keywords: Texts = Field(default=[])
-    tags: Texts = Field(default=[])
-    weights: dict[str, Any] = Field(default={})
-    min_score: float = Field(0.0, ge=0)
-
-
-class _AnyBlocks(CategorySource):
-    """One category, perhaps with keys that plugins add."""
-
-    model_config = ConfigDict(extra="ignore")
 
 
 @dataclass(frozen=True)
@@ -74,6 +48,8 @@ class ModelCategoryBlock(Block):
 
     category: str
     name: str = MODEL_CATEGORY
+
+    fields = frozenset({"category"})
 
     def hits(self, facts: RuleFacts) -> list[str]:
         """Return this category if the model chose it."""
@@ -96,54 +72,85 @@ class ModelCategoryBlock(Block):
 
 @dataclass(frozen=True)
 class Category:
-    """One category.
+    """A category or subcategory.
 
     Attributes:
         name: Its name.
-        blocks: What it checks.
+        blocks: What it checks, signals included.
         weights: Block name -> what one hit in it counts.
         min_score: Lowest score of a match.
+        parent: Of a subcategory: the name of its category.
+        excludes: What must not be true.
     """
 
     name: str
     blocks: tuple[Block, ...]
     weights: Mapping[str, float]
     min_score: float = 0.0
+    parent: str = ""
+    excludes: tuple[Signal, ...] = ()
 
-    def score(self, facts: RuleFacts) -> float:
-        """Return the sum of all weighted hits."""
+    def score(self, facts: RuleFacts) -> float | None:
+        """Return the sum of all weighted hits, without those of subcategories; None: the category is excluded."""
+        if any(one.truth(facts) for one in self.excludes):
+            return None
         return round(sum(self.weights[block.name] * len(block.hits(facts)) for block in self.blocks), 3)
-
-    def matches(self, facts: RuleFacts) -> bool:
-        """Return whether the score is positive and reaches `min_score`."""
-        score = self.score(facts)
-        return score > 0 and score >= self.min_score
 
     def reason(self, facts: RuleFacts) -> str:
         """Return a sentence without its full stop; it says so if only measurements support the category."""
         hits = [block for block in self.blocks if block.matches(facts)]
         reason = "; ".join(block.evidence(facts) for block in hits)
-        measured = {block.name for block in hits} == {"metadata_conditions"}
-        return f"a hint from measurements: {reason}" if measured else reason
+        return f"a hint from measurements: {reason}" if hits and all(block.measured for block in hits) else reason
 
     def normal(self) -> dict[str, Any]:
         """Return the category as in a rules file."""
-        body: dict[str, Any] = {"name": self.name} | {block.name: block.normal() for block in self.blocks}
+        signals = [block for block in self.blocks if isinstance(block, Signal)]
+        body: dict[str, Any] = {"name": self.name}
+        body |= {block.name: block.normal() for block in self.blocks if block not in signals}
         weights = {name: self.weights[name] for name in body if self.weights.get(name) != DEFAULT_WEIGHTS.get(name)}
-        del body[MODEL_CATEGORY]
-        body |= {"weights": weights} if weights else {}
-        return body | ({"min_score": self.min_score} if self.min_score else {})
+        body |= {MODEL_CATEGORY: None, "weights": weights, "min_score": self.min_score, "parent": self.parent}
+        body |= {"signals": [*map(Signal.normal, signals)], "excludes": [*map(Signal.normal, self.excludes)]}
+        return {key: value for key, value in body.items() if value}
 
 
 @dataclass(frozen=True)
 class CategorySet(Versioned):
-    """Categories in the order of their file, which decides between equal scores."""
+    """Categories and subcategories in the order of their files, which decides between equal scores."""
 
     categories: tuple[Category, ...]
+
+    @cached_property
+    def fields(self) -> frozenset[str]:
+        """Names of the facts that the categories check."""
+        return frozenset().union(
+            *(block.fields for category in self.categories for block in (*category.blocks, *category.excludes))
+        )
 
     def normal(self) -> dict[str, Any]:
         """Return the categories as in a rules file."""
         return {"categories": [category.normal() for category in self.categories]}
+
+    def scores(self, facts: RuleFacts) -> dict[str, float]:
+        """Return the score by name; that of a category includes that of its best subcategory."""
+        own = {category.name: category.score(facts) for category in self.categories}
+        best: dict[str, float] = {}
+        for category in self.categories:
+            best[category.parent] = max(best.get(category.parent, 0.0), own[category.name] or 0.0)
+        return {name: 0.0 if score is None else round(score + best.get(name, 0.0), 3) for name, score in own.items()}
+
+    def ranked(self, scores: Mapping[str, float], parent: str = "") -> list[Category]:
+        """Return the categories, or the subcategories of `parent`, with a positive score, best first."""
+        found = [one for one in self.categories if one.parent == parent and scores[one.name] > 0]
+        return sorted(found, key=lambda one: -scores[one.name])
+
+    def matching(self, scores: Mapping[str, float], parent: str = "") -> list[Category]:
+        """Return those of them that reach their `min_score`."""
+        return [one for one in self.ranked(scores, parent) if scores[one.name] >= one.min_score]
+
+    @cached_property
+    def of_blocks(self) -> bool:
+        """Whether there are blocks only; results are then stored as before there was anything else."""
+        return not any(one.parent or one.excludes or {*map(type, one.blocks)} & {Signal} for one in self.categories)
 
 
 @dataclass(frozen=True)
@@ -155,22 +162,33 @@ class Verdict:
         score: Its score.
         reason: Why, as a sentence without its full stop.
         candidates: (name, score) of all matches, best first.
+        subcategory: The best match within the category; None: none matched.
+        other_reasons: Why the candidates after the first matched, in their order.
     """
 
     category: str
     score: float
     reason: str
     candidates: tuple[tuple[str, float], ...] = ()
+    subcategory: str | None = None
+    other_reasons: tuple[str, ...] = ()
 
 
 def classify(categories: CategorySet, facts: RuleFacts) -> Verdict:
-    """Return the category with the highest score; the first in the file if several have it."""
-    matching = [(category, category.score(facts)) for category in categories.categories if category.matches(facts)]
-    if not matching:
+    """Return the category with the highest score, and within it the subcategory with the highest score."""
+    scores = categories.scores(facts)
+    found = categories.matching(scores)
+    if not found:
         return Verdict(UNCLASSIFIED, 0.0, f"none of the {len(categories.categories)} categories matched")
-    ranked = sorted(matching, key=lambda pair: -pair[1])
-    best, score = ranked[0]
-    return Verdict(best.name, score, best.reason(facts), tuple((category.name, score) for category, score in ranked))
+    reasons = []
+    for category in found[:1] if categories.of_blocks else found:
+        best = [f"{one.name}: {one.reason(facts)}" for one in categories.ranked(scores, category.name)[:1]]
+        reasons.append("; ".join(filter(None, [category.reason(facts), *best])))
+    name = found[0].name
+    return Verdict(
+        name, scores[name], reasons[0], tuple((one.name, scores[one.name]) for one in found),
+        next((one.name for one in categories.matching(scores, name)), None), tuple(reasons[1:]),
+    )  # fmt: skip
 
 
 def suggested(categories: CategorySet, nearest: str, runner_up: str, margin: float) -> Verdict | None:
@@ -181,102 +199,98 @@ def suggested(categories: CategorySet, nearest: str, runner_up: str, margin: flo
     return Verdict(nearest, 0.0, f"{reason}; none of the {len(categories.categories)} categories matched")
 
 
+class SignalExplanation(BlockExplanation):
+    """One block or signal of a category, or what excludes videos from it.
+
+    Attributes:
+        weight: What one hit counts.
+        contribution: What it adds to the score; what is unknown adds nothing.
+    """
+
+    weight: float
+    contribution: float
+
+
 class CategoryExplanation(Explanation):
-    """One category.
+    """One category or subcategory.
 
     Attributes:
         category: Its name.
+        parent: Of a subcategory: its category.
         matched: Whether the score is positive and reaches `min_score`.
-        score: Sum of all weighted hits.
+        score: Sum of all contributions; 0 if it is excluded.
         min_score: Lowest score of a match.
-        blocks: Its blocks.
+        rival: The best other match, among the subcategories of the same category or among all categories.
+        margin: By how much its score exceeds the rival's; None: there is no other match.
+        blocks: What adds to its score.
     """
 
     category: str
+    parent: str = ""
     matched: bool
     score: float
     min_score: float
-    blocks: tuple[BlockExplanation, ...]
+    rival: str = ""
+    margin: float | None = None
+    blocks: tuple[SignalExplanation, ...]
 
 
 def explain_categories(categories: CategorySet, facts: RuleFacts) -> list[CategoryExplanation]:
-    """Explain every category, in the order of the file, whether it matched or not."""
+    """Explain every category and subcategory, in the order of the files, whether it matched or not."""
+    scores = categories.scores(facts)
     return [
         CategoryExplanation(
-            category=category.name,
-            matched=category.matches(facts),
-            score=category.score(facts),
-            min_score=category.min_score,
-            blocks=explain_blocks(category.blocks, facts),
+            category=category.name, parent=category.parent, matched=category in matching, score=scores[category.name],
+            min_score=category.min_score, rival=rival,
+            margin=round(scores[category.name] - scores[rival], 3) if rival else None,
+            blocks=tuple(_explained(category, {one.name: scores[one.name] for one in best}, facts)),
         )
         for category in categories.categories
-    ]
+        for matching in (categories.matching(scores, category.parent),)
+        for rival in (next((one.name for one in matching if one is not category), ""),)
+        for best in (categories.ranked(scores, category.name)[:1],)
+    ]  # fmt: skip
+
+
+def _explained(category: Category, best: Mapping[str, float], facts: RuleFacts) -> Iterator[SignalExplanation]:
+    checks = [(block.name, block, category.weights[block.name]) for block in category.blocks]
+    for name, block, weight in (*checks, *((f"excluded by {one.name}", one, 0.0) for one in category.excludes)):
+        adds = round(weight * len(block.hits(facts)), 3)
+        yield SignalExplanation(
+            block=name, matched=block.truth(facts), parts=block.parts(facts), weight=weight, contribution=adds
+        )
+    for name, adds in best.items():
+        parts = (PartExplanation(asks="the best of them", found=name, matched=True),)
+        yield SignalExplanation(block="subcategories", matched=True, parts=parts, weight=1, contribution=adds)
 
 
 def build_categories(settings: Settings, vocabulary: Vocabulary = OWN_VOCABULARY) -> CategorySet:
     """Return the categories in force. Raises SettingsError."""
-    return load_named(settings, "categories", partial(parse_categories, vocabulary=vocabulary))
-
-
-def category_sentences(settings: Settings) -> dict[str, str]:
-    """Return what videos of each category in force are about: name -> sentence; without words, it has none.
-
-    It reads no blocks, and so needs no plugins. No condition depends on a sentence, nor does the version of the set.
-
-    Raises:
-        SettingsError: The file cannot be used.
-    """
-    sources = load_named(settings, "categories", partial(_sources, model=_AnyBlocks))
-    words = {
-        source.name: [*source.description_keywords, *source.keywords][:_SENTENCE_KEYWORDS] for source, _ in sources
-    }
-    return {
-        source.name: source.sentence or f"{source.name}: {', '.join(words[source.name])}"
-        for source, _ in sources
-        if source.sentence or words[source.name]
-    }
+    return parse_category_set(category_files(settings), vocabulary)
 
 
 def parse_categories(text: str, shown: str = "categories.json", vocabulary: Vocabulary = OWN_VOCABULARY) -> CategorySet:
     """Return the categories in a JSON text.
 
     Args:
-        text: A list of objects, or an object of name -> keywords or name -> object; either may be under the key
-            "categories".
+        text: A list, or an object of name -> keywords or object; either may be under the key "categories".
         shown: What error messages call the file.
         vocabulary: What plugins add to the rule language.
 
     Raises:
         SettingsError: It is invalid; the message names file, category and key, what was found and what is allowed.
     """
-    sources = _sources(text, shown, with_texts(CategorySource, vocabulary))
-    return CategorySet(tuple(_category(source, place, vocabulary) for source, place in sources))
+    return parse_category_set([category_file(text, shown)], vocabulary)
 
 
-def _sources(text: str, shown: str, model: type[CategorySource]) -> list[tuple[CategorySource, str]]:
-    """Return each enabled category with what error messages call it."""
-    document = parse_json(text, shown)
-    if isinstance(document, dict) and isinstance(document.get("categories"), dict | list):
-        document = value_under(document, "categories", shown)
-    if isinstance(document, dict):
-        document = [
-            {"name": name} | (body if isinstance(body, dict) else {"keywords": body}) for name, body in document.items()
-        ]
-    if not isinstance(document, list):
-        raise SettingsError(f"{shown}: expected an object of name and keywords, or a list of categories.")
-    places = [_place(shown, number, one) for number, one in enumerate(document, 1)]
-    sources = [validated(model, one, place) for one, place in zip(document, places, strict=True)]
-    enabled = [(source, place) for source, place in zip(sources, places, strict=True) if source.enabled]
-    unique_names(((source.name, f"category {number}") for number, (source, _) in enumerate(enabled, 1)), shown)
-    return enabled
+def parse_category_set(files: Sequence[RuleFile], vocabulary: Vocabulary = OWN_VOCABULARY) -> CategorySet:
+    """Return the categories of several files; the first one decides between equal scores. Raises SettingsError."""
+    sources = read_sources(files, with_texts(CategorySource, vocabulary))
+    parents = {source.parent for source, _ in sources}
+    return CategorySet(tuple(_category(source, place, vocabulary, parents) for source, place in sources))
 
 
-def _place(shown: str, number: int, source: Any) -> str:
-    name = source.get("name") if isinstance(source, dict) else None
-    return f'{shown}, category "{name[:80]}"' if isinstance(name, str) and name else f"{shown}, category {number}"
-
-
-def _category(source: CategorySource, where: str, vocabulary: Vocabulary) -> Category:
+def _category(source: CategorySource, where: str, vocabulary: Vocabulary, parents: Container[str]) -> Category:
     if source.name.casefold() == UNCLASSIFIED.casefold():
         raise SettingsError(f"{where}: this name is reserved for videos without a category.", "Choose another name.")
     merged = source.model_copy(update={"description_keywords": [*source.description_keywords, *source.keywords]})
@@ -284,11 +298,16 @@ def _category(source: CategorySource, where: str, vocabulary: Vocabulary) -> Cat
     if source.tags:
         counted = [tag for block in blocks if isinstance(block, TagBlock) for tag in block.wanted]
         blocks = (compiled(lambda: TagBlock.parse("tags", source.tags, counted), where, "tags"), *blocks)
-    if not blocks:
-        raise SettingsError(
-            f"{where} has no conditions, so it would never match.",
-            f"Add keywords, tags or one of {', '.join(BLOCKS)}.",
-        )
+    signals, excludes = (
+        tuple(compiled(partial(Signal.parse, one, number, vocabulary), where, f"{key}, entry {number}")
+              for number, one in enumerate(listed, 1))
+        for key, listed in (("signals", source.signals), ("excludes", source.excludes))
+    )  # fmt: skip
+    if not (blocks or signals or source.name in parents):
+        hint = f"Add keywords, tags or one of {', '.join(BLOCKS)}."
+        raise SettingsError(f"{where} has no conditions, so it would never match.", hint)
     given = {"description_keywords" if name == "keywords" else name: value for name, value in source.weights.items()}
     weights = validated(_weights_source(vocabulary), given, f"{where}, weights").model_dump(exclude={"note"})
-    return Category(source.name, (*blocks, ModelCategoryBlock(source.name)), weights, source.min_score)
+    weights |= {signal.name: signal.source.weight for signal in signals}
+    blocks = (*blocks, ModelCategoryBlock(source.name), *signals)
+    return Category(source.name, blocks, weights, source.min_score, source.parent, excludes)

@@ -3,12 +3,13 @@
 import json
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from vidpipe.tagging.facts import FIELD_NAMES, STANDARD_RANGE, FieldSpec, RuleFacts
+from vidpipe.tagging.logic import Truth
 from vidpipe.text.messages import did_you_mean
 
 Scalar = str | float | bool
@@ -21,6 +22,9 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 }
 _SIGNS = {"_gt": "above", "_gte": "at least", "_lt": "below", "_lte": "at most"}
 _SUFFIXES = ("_not", "_in", *_COMPARISONS)
+_TOO_LARGE = 1e15
+#: Kind of an answer to a question, which may have another form than a rule expects -> its type.
+_TYPES: dict[str, Any] = {"number": int | float, "flag": bool, "names": tuple}
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,12 @@ class Condition:
 
     def holds(self, facts: RuleFacts) -> bool:
         """Return whether the condition is satisfied; never if the field is unknown."""
+        return self.truth(facts) is True
+
+    def truth(self, facts: RuleFacts) -> Truth:
+        """Return whether the condition is satisfied; None: the field is unknown."""
         value = facts.value(self.spec)
-        return value is not None and self.test(value)
+        return None if value is None else self.test(value)
 
     @property
     def key(self) -> str:
@@ -68,8 +76,8 @@ class Condition:
         value = facts.value(self.spec)
         if value is None:
             return "not known"
-        if isinstance(value, tuple):
-            return " and ".join(value) or "none"
+        if isinstance(value, tuple | Set):
+            return " and ".join(value if isinstance(value, tuple) else sorted(value)) or "none"
         return _shown(value, self.spec.unit)
 
     @cached_property
@@ -103,6 +111,21 @@ def parse_condition(key: str, value: Any, names: Mapping[str, FieldSpec] = FIELD
     if suffix not in spec.operators:
         allowed = ", ".join(spec.name + other for other in spec.operators)
         raise ValueError(f'"{key}": {spec.name} cannot be compared with {suffix}; allowed are {allowed}')
+    return make_condition(spec, suffix, key, value)
+
+
+def make_condition(spec: FieldSpec, suffix: str, key: str, value: Any) -> Condition:
+    """Return the condition on a field.
+
+    Args:
+        spec: The field.
+        suffix: One of its `operators`.
+        key: What error messages call it.
+        value: What to compare with.
+
+    Raises:
+        ValueError: The value is invalid; the message is for the user.
+    """
     if isinstance(value, list):
         if suffix in _COMPARISONS:
             raise ValueError(f'"{key}" takes one value, not a list')
@@ -114,7 +137,11 @@ def parse_condition(key: str, value: Any, names: Mapping[str, FieldSpec] = FIELD
     parsed = {_value(spec, key, item) for item in given}
     values = tuple(sorted(parsed, key=lambda item: (isinstance(item, str), item)))
     relation = "" if suffix == "_in" else suffix
-    return Condition(spec, relation, values, _test(spec, relation, values))
+    test = _test(spec, relation, values)
+    kind = _TYPES.get(spec.kind) if spec.name.startswith("answers.") else None
+    return Condition(
+        spec, relation, values, test if kind is None else lambda found: isinstance(found, kind) and test(found)
+    )
 
 
 def _split(key: str, names: Mapping[str, FieldSpec]) -> tuple[FieldSpec, str]:
@@ -140,6 +167,8 @@ def _value(spec: FieldSpec, key: str, value: Any) -> Scalar:
                 unit = f" ({spec.unit})" if spec.unit else ""
                 quoted = ", without quotes" if isinstance(value, str) else ""
                 raise ValueError(f'"{key}" takes a number{unit}{quoted}; found {as_found(value)}')
+            if not abs(value) < _TOO_LARGE:
+                raise ValueError(f'"{key}" takes a finite number below 1e15; found {str(value)[:40]}')
             return int(value) if isinstance(value, float) and value.is_integer() else value
         case "hdr" if isinstance(value, bool):
             return value
@@ -188,11 +217,16 @@ def _example_of(spec: FieldSpec) -> str:
     return spec.allowed[0] if spec.allowed else {"video_codec": "h264", "container": "mov"}.get(spec.name, "...")
 
 
+def is_container(value: Any) -> bool:
+    """Return whether a value of a rules file has entries of its own."""
+    return isinstance(value, dict | list)
+
+
 def as_found(value: Any) -> str:
     """Return an invalid value for an error message."""
-    if isinstance(value, dict | list):
+    if is_container(value):
         return "an object" if isinstance(value, dict) else "a list"
-    return json.dumps(value, ensure_ascii=False)[:80]
+    return "nothing" if value is None else json.dumps(value, ensure_ascii=False, default=str)[:80]
 
 
 def _shown(value: Any, unit: str) -> str:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from vidpipe.tagging.block import MAX_SHOWN, Block, PartExplanation, listed
+from vidpipe.tagging.block import Block, PartExplanation, explained, listed, spelled_times
 from vidpipe.tagging.facts import RuleFacts
-from vidpipe.text.messages import clock_time, join_words
 from vidpipe.text.words import Keyword, SearchedText, TimedText, as_written
 
 
@@ -53,25 +52,26 @@ class KeywordBlock(Block):
             if " " in form.strip()
         )
 
+    @cached_property
+    def searched(self) -> str:
+        """The text field that it searches."""
+        name = self.name.removesuffix("_keywords")
+        return "said" if name == "subtitle" else name
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The facts that it checks."""
+        return frozenset({self.searched})
+
     def _texts(self, facts: RuleFacts) -> tuple[SearchedText, ...]:
-        match self.name:
-            case "description_keywords":
-                return facts.described
-            case "subtitle_keywords":
-                return facts.spoken
-            case "text_keywords":
-                return facts.any_text
-        return facts.texts_of(self.name.removesuffix("_keywords"))
+        return facts.known_texts(self.searched)
 
     def matches(self, facts: RuleFacts) -> bool:
-        """Return whether the block matches."""
+        """Return whether the block matches; texts after the first one that does are not looked at."""
         for text in self._texts(facts):
-            words = text.words
-            if not words.isdisjoint(self._words):
+            found = not text.words.isdisjoint(self._words)
+            if found or any(first in text.words and form in text.normal for first, form, _ in self._phrases):
                 return True
-            for first, form, _ in self._phrases:
-                if first in words and form in text.normal:
-                    return True
         return False
 
     def hits(self, facts: RuleFacts) -> dict[str, str]:
@@ -102,7 +102,9 @@ class KeywordBlock(Block):
             return {phrase: f'"{form}"' for phrase, form in forms.items()}
         all_forms = {keyword.phrase: keyword.forms for keyword in self.keywords}
         times = {phrase: {time for form in all_forms[phrase] for time in text.times_s(form)} for phrase in forms}
-        return {phrase: f'"{as_written(form)}" at {_times(sorted(times[phrase]))}' for phrase, form in forms.items()}
+        return {
+            phrase: f'"{as_written(form)}" at {spelled_times(sorted(times[phrase]))}' for phrase, form in forms.items()
+        }
 
     def evidence(self, facts: RuleFacts) -> str:
         """`the subtitles say "sea", "ship", someone says "rocket" at 0:12 and 0:40`."""
@@ -122,21 +124,8 @@ class KeywordBlock(Block):
         known = [text.name for text in texts] or [self.name.removesuffix("_keywords")]
         missing = f"not in the {' or the '.join(there)}" if there else f"no {' and no '.join(known)}"
         nothing = missing.replace("_", " ")
-        return tuple(
-            PartExplanation(
-                asks=f'"{as_written(phrase)}"',
-                found=found.get(phrase, nothing),
-                matched=phrase in found,
-            )
-            for phrase in self.normal()
-        )
+        return explained({phrase: f'"{as_written(phrase)}"' for phrase in self.normal()}, found, nothing)
 
     def normal(self) -> Any:
         """Return the block as in a rules file."""
         return [keyword.phrase for keyword in self.keywords]
-
-
-def _times(times_s: list[float]) -> str:
-    shown = [clock_time(time_s) for time_s in times_s[:MAX_SHOWN]]
-    more = len(times_s) - len(shown)
-    return join_words([*shown, *([f"{more} more times"] if more else [])])

@@ -77,6 +77,8 @@ class ObjectBlock(Block):
         conditions = {str(condition.normal()): condition for condition in map(ObjectCondition.parse, sources)}
         return cls(tuple(conditions[key] for key in sorted(conditions)))
 
+    fields = frozenset({"objects"})
+
     def hits(self, facts: RuleFacts) -> list[ObjectCondition]:
         """Return the conditions that hold."""
         return [condition for condition in self.conditions if condition.found(facts)]
@@ -89,14 +91,8 @@ class ObjectBlock(Block):
     def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
         """Return each alternative with what was found."""
         nothing = "not known" if facts.objects is None else "not detected"
-        return tuple(
-            PartExplanation(
-                asks=condition.asks,
-                found=listed([_shown(seen) for seen in condition.named(facts)]) or nothing,
-                matched=bool(condition.found(facts)),
-            )
-            for condition in self.conditions
-        )
+        found = [(one, listed([*map(_shown, one.named(facts))]) or nothing) for one in self.conditions]
+        return tuple(PartExplanation(asks=one.asks, found=seen, matched=bool(one.found(facts))) for one, seen in found)
 
     def normal(self) -> Any:
         """Return the block as in a rules file."""

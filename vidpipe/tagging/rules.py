@@ -1,19 +1,24 @@
-"""Tag rules: reads rules/custom_tags.json, gives tags to videos, and compares two rule sets."""
+"""Tag rules: reads them from the files in rules/."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cached_property, partial
-from pathlib import Path
+from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, create_model
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
-from vidpipe.tagging.block import Block, Explanation, PartExplanation
-from vidpipe.tagging.blocks import BLOCKS, TagBlock, blocks_of, tag_key
-from vidpipe.tagging.facts import OWN_VOCABULARY, RuleFacts, Vocabulary
+from vidpipe.tagging.block import Block
+from vidpipe.tagging.blocks import BLOCKS, blocks_of
+from vidpipe.tagging.facts import OWN_VOCABULARY, Vocabulary
+from vidpipe.tagging.logic import Negation, Statement, all_of
+from vidpipe.tagging.matching import WordIndex
+from vidpipe.tagging.rule import ExclusionSource, FullRuleSource, Rule, parse_exclusion, unique_tags
+from vidpipe.tagging.rule_files import RuleFile, read_rule_files
 from vidpipe.tagging.rules_file import (
     ConditionGroups,
     Patterns,
@@ -22,15 +27,13 @@ from vidpipe.tagging.rules_file import (
     Texts,
     Versioned,
     as_list,
+    checked,
     compiled,
-    entry_place,
-    load_named,
-    parse_json,
-    read_text,
     unique_names,
     validated,
-    value_under,
 )
+from vidpipe.tagging.tag_vocabulary import NO_VOCABULARY, TagVocabulary, VocabularySource, build_vocabulary
+from vidpipe.text.words import tag_key
 
 
 class BlocksSource(RulesFileModel):
@@ -73,103 +76,182 @@ class RuleSource(BlocksSource):
 
 
 @dataclass(frozen=True)
-class Rule:
-    """Gives its tags if one of its blocks matches ("any"), or if all of them do ("all").
+class RuleSet(Versioned):
+    """Rules in the order of their files, and the vocabulary of their tags.
 
     Attributes:
-        name: Name of the rule.
-        tags: The tags that it gives.
-        blocks: What it checks.
-        match: "any" or "all".
-        facet: Whether its tags are technical facts to filter by, listed after the other tags.
+        rules: The rules; if several give the same tag, it is attributed to the first.
+        vocabulary: Synonyms, hierarchy and exclusive tags.
     """
 
-    name: str
-    tags: tuple[str, ...]
-    blocks: tuple[Block, ...]
-    match: Literal["any", "all"] = "any"
-    facet: bool = False
-
-    @cached_property
-    def keyed_tags(self) -> tuple[tuple[str, str], ...]:
-        """(key, tag) of each tag; see `tag_key`."""
-        return tuple((tag_key(tag), tag) for tag in self.tags)
-
-    def matching(self, facts: RuleFacts) -> tuple[Block, ...]:
-        """Return the blocks that make the rule match: the first one ("any") or all of them; () if it does not match."""
-        if self.match == "all":
-            return self.blocks if all(block.matches(facts) for block in self.blocks) else ()
-        for block in self.blocks:
-            if block.matches(facts):
-                return (block,)
-        return ()
-
-    def normal(self) -> dict[str, Any]:
-        """Return the rule as in a rules file."""
-        body: dict[str, Any] = {"name": self.name, "tags": list(self.tags)}
-        body |= {block.name: block.normal() for block in self.blocks}
-        body |= {"match": "all"} if self.match == "all" else {}
-        return body | ({"facet": True} if self.facet else {})
-
-
-@dataclass(frozen=True)
-class RuleSet(Versioned):
-    """Rules in the order of their file; if several give the same tag, it is attributed to the first."""
-
     rules: tuple[Rule, ...]
+    vocabulary: TagVocabulary = NO_VOCABULARY
 
     def normal(self) -> dict[str, Any]:
         """Return the rules as in a rules file."""
-        return {"rules": [rule.normal() for rule in self.rules]}
+        body: dict[str, Any] = {"rules": [rule.normal() for rule in self.rules]}
+        return body | ({"vocabulary": self.vocabulary.normal()} if self.vocabulary else {})
+
+    @cached_property
+    def in_order(self) -> tuple[tuple[int, Rule], ...]:
+        """(position in the files, rule): a rule that checks tags comes after those that decide about these tags."""
+        return tuple((position, self.rules[position]) for position in _in_order(self.rules, self.vocabulary))
+
+    @cached_property
+    def word_index(self) -> WordIndex:
+        """The words that the rules need, in the order of `in_order`."""
+        return WordIndex(rule for _, rule in self.in_order)
+
+    @cached_property
+    def fields(self) -> frozenset[str]:
+        """Names of the facts that the rules check."""
+        return frozenset().union(*(rule.fields for rule in self.rules))
+
+    @cached_property
+    def scene_fields(self) -> frozenset[str] | None:
+        """Names of the facts that they check of scenes; None: no rule is about scenes."""
+        of_scenes = [rule.fields for rule in self.rules if rule.scope == "scene"]
+        return frozenset().union(*of_scenes) if of_scenes else None
+
+    def __getitem__(self, name: str) -> Rule:
+        """Return the rule of this name or id. Raises KeyError."""
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Rule]:
+        return {rule.name: rule for rule in self.rules}
+
+
+def _in_order(rules: Sequence[Rule], vocabulary: TagVocabulary) -> Iterable[int]:
+    if not any("tags" in rule.fields for rule in rules):
+        return range(len(rules))
+    decides: dict[str, set[int]] = {}
+    for position, rule in enumerate(rules):
+        for key in rule.decides:
+            for decided in (key, *map(tag_key, vocabulary.broader.get(key, ())), *vocabulary.exclusive.get(key, ())):
+                decides.setdefault(decided, set()).add(position)
+    before = {
+        position: sorted({other for key in rule.checked_tags for other in decides.get(key, ())})
+        for position, rule in enumerate(rules)
+    }
+    try:
+        return tuple(TopologicalSorter(before).static_order())
+    except CycleError as error:
+        path = " → ".join(rules[position].name for position in reversed(error.args[1]))
+        raise SettingsError(
+            f"Rules depend on one another's tags in a cycle: {path}.",
+            "Let one of them check something else than the tags of the other.",
+        ) from None
 
 
 def build_rules(settings: Settings, vocabulary: Vocabulary = OWN_VOCABULARY) -> RuleSet:
     """Return the tag rules in force. Raises SettingsError."""
-    return load_named(settings, "custom_tag_rules", partial(parse_rules, vocabulary=vocabulary))
-
-
-def load_rules(path: Path, shown: str = "") -> RuleSet:
-    """Return the rules in the file at `path`, which error messages call `shown`. Raises SettingsError."""
-    shown = shown or str(path)
-    return parse_rules(read_text(path, shown, "CustomTagRules"), shown)
+    return parse_rule_set(read_rule_files(settings), vocabulary)
 
 
 def parse_rules(text: str, shown: str = "custom_tags.json", vocabulary: Vocabulary = OWN_VOCABULARY) -> RuleSet:
-    """Return the rules in a JSON text: `{"rules": [...]}`, or a bare list.
+    """Return the rules in one file: `{"rules": [...]}`, or a bare list.
 
     Args:
-        text: The JSON text.
+        text: The text, JSON or, if the name says so, YAML.
         shown: What error messages call the file.
         vocabulary: What plugins add to the rule language.
 
     Raises:
         SettingsError: It is invalid; the message names file, rule and key, what was found and what is allowed.
     """
-    document = parse_json(text, shown)
-    if isinstance(document, dict):
-        document = value_under(document, "rules", shown)
-    if not isinstance(document, list):
-        raise SettingsError(f'{shown}: expected {{"rules": [...]}} or a list of rules.')
-    places = [entry_place(shown, "rule", number, one) for number, one in enumerate(document, 1)]
-    model = with_texts(RuleSource, vocabulary)
-    sources = [validated(model, one, place) for one, place in zip(document, places, strict=True)]
-    enabled = [(number, source) for number, source in enumerate(sources, 1) if source.enabled]
-    unique_names(((source.name, f"rule {number}") for number, source in enabled if source.name), shown)
-    taken = {source.name.casefold() for _, source in enabled if source.name}
+    return parse_rule_set([RuleFile.parse(text, shown)], vocabulary)
+
+
+def parse_rule_set(files: Sequence[RuleFile], vocabulary: Vocabulary = OWN_VOCABULARY) -> RuleSet:
+    """Return the rules of several files.
+
+    Args:
+        files: The files, in order.
+        vocabulary: What plugins add to the rule language.
+
+    Raises:
+        SettingsError: One is invalid, two rules have the same id, or rules depend on one another in a cycle.
+    """
+    relations = compiled(
+        lambda: build_vocabulary([checked(VocabularySource, one) for file in files for one in file.vocabulary]),
+        files[0].shown if len(files) == 1 else "rules", "vocabulary",
+    )  # fmt: skip
+    vocabulary = replace(vocabulary, synonyms=relations.preferred)
+    exclusions = [
+        compiled(partial(parse_exclusion, one, vocabulary), place, "exclusions")
+        for file in files
+        for place, one in file.entries("exclusions", "rules")
+    ]
+    entries = [(place, entry) for file in files for place, entry in file.entries("rules")]
+    rules = [_with_exclusions(rule, exclusions) for rule in parse_rules_of(entries, vocabulary)]
+    if relations:
+        tags = ([unique_tags([*map(relations.canonical, listed)]) for listed in (rule.tags, rule.removes)]
+                for rule in rules)  # fmt: skip
+        rules = [replace(rule, tags=gives, removes=removes)
+                 for rule, (gives, removes) in zip(rules, tags, strict=True)]  # fmt: skip
+    rule_set = RuleSet(tuple(rules), relations)
+    rule_set.in_order  # noqa: B018 - a cycle is an error of the files
+    return rule_set
+
+
+def parse_rules_of(entries: Sequence[tuple[str, Any]], vocabulary: Vocabulary) -> list[Rule]:
+    """Return the rules in (place, entry) pairs, without what other files say of them. Raises SettingsError."""
+    short = with_texts(RuleSource, vocabulary)
+    sources: list[tuple[str, RuleSource | FullRuleSource, list[Any]]] = []
+    for place, entry in entries:
+        own: list[Any] = []
+        if isinstance(entry, dict) and isinstance(entry.get("exclusions"), list):
+            own, entry = entry["exclusions"], {key: entry[key] for key in entry if key != "exclusions"}  # noqa: PLW2901
+        full = isinstance(entry, dict) and not entry.keys().isdisjoint(("id", "selections"))
+        source = validated(FullRuleSource, entry, place) if full else validated(short, entry, place)
+        sources.append((place, source, own))
+    enabled = [one for one in sources if one[1].enabled]
+    names = [(_name(source), place) for place, source, _ in enabled]
+    unique_names((name, place) for name, place in names if name)
+    taken = {name.casefold() for name, _ in names if name}
     counts: Counter[str] = Counter()
     rules = []
-    for number, source in enabled:
-        blocks = source.blocks(places[number - 1], vocabulary)
-        if not blocks:
-            raise SettingsError(
-                f"{places[number - 1]} has no conditions, so it would never give its tags.",
-                f"Add one of {', '.join(BLOCKS)}.",
-            )
-        tags = {tag_key(tag): tag for tag in reversed(source.tags)}
-        unique = tuple(dict.fromkeys(tags[tag_key(tag)] for tag in source.tags))
-        match = source.match if len(blocks) > 1 else "any"
-        rules.append(Rule(source.name or _derived(unique, taken, counts), unique, blocks, match, source.facet))
-    return RuleSet(tuple(rules))
+    for place, source, own in enabled:
+        if isinstance(source, FullRuleSource):
+            rule = compiled(partial(Rule.of_source, source, vocabulary), place, "rule")
+        else:
+            rule = _short_rule(source, place, vocabulary, taken, counts)
+        of_rule = [compiled(partial(parse_exclusion, one | {"rules": ["*"]}, vocabulary), place, "exclusions")
+                   for one in own]  # fmt: skip
+        rules.append(_with_exclusions(rule, of_rule))
+    return rules
+
+
+def _name(source: RuleSource | FullRuleSource) -> str | None:
+    return source.id if isinstance(source, FullRuleSource) else source.name
+
+
+def _short_rule(source: RuleSource, place: str, vocabulary: Vocabulary, taken: set[str], counts: Counter[str]) -> Rule:
+    blocks = source.blocks(place, vocabulary)
+    if not blocks:
+        raise SettingsError(
+            f"{place} has no conditions, so it would never give its tags.", f"Add one of {', '.join(BLOCKS)}."
+        )
+    tags = unique_tags(source.tags)
+    match = source.match if len(blocks) > 1 else "any"
+    name = source.name or _derived(tags, taken, counts)
+    return Rule.of_blocks(name, tags, blocks, match, facet=source.facet)
+
+
+def _with_exclusions(rule: Rule, exclusions: Sequence[tuple[ExclusionSource, Statement]]) -> Rule:
+    found = [(one, term) for one, term in exclusions if any(fnmatchcase(rule.name, name) for name in one.rules)]
+    if not found:
+        return rule
+    sources = tuple(one.model_dump(mode="json", include={"selections", "condition"}, exclude_defaults=True)
+                    for one, _ in found)  # fmt: skip
+    then, nots = rule.hold.then, [Negation(term) for _, term in found]
+    return replace(
+        rule,
+        hold=replace(rule.hold, then=(all_of([then[0], *nots]), all_of([then[1], *nots]))) if then else rule.hold,
+        exclusions=(*rule.exclusions, *(term for _, term in found)),
+        exclusion_sources=(*rule.exclusion_sources, *sources),
+    )
 
 
 def _derived(tags: tuple[str, ...], taken: set[str], counts: Counter[str]) -> str:
@@ -181,167 +263,3 @@ def _derived(tags: tuple[str, ...], taken: set[str], counts: Counter[str]) -> st
         if name.casefold() not in taken:
             taken.add(name.casefold())
             return name
-
-
-@dataclass(frozen=True)
-class TagMatch:
-    """A tag that a rule gave.
-
-    Attributes:
-        tag: The tag.
-        rule: Name of the rule.
-        block: The block that matched; "a + b" if the rule requires all.
-        evidence: What the block found.
-        facet: See `Rule`.
-        model_tags: The model's own tags that the rule matched, normalized.
-    """
-
-    tag: str
-    rule: str
-    block: str
-    evidence: str
-    facet: bool = False
-    model_tags: tuple[str, ...] = ()
-
-
-def evaluate(rules: RuleSet, facts: RuleFacts) -> tuple[TagMatch, ...]:
-    """Return each tag once, in the order of the rules, with the first rule that gives it."""
-    given: dict[str, TagMatch] = {}
-    for rule in rules.rules:
-        blocks = rule.matching(facts)
-        if not blocks:
-            continue
-        new = [(key, tag) for key, tag in rule.keyed_tags if key not in given]
-        if new:
-            block = " + ".join(one.name for one in blocks)
-            evidence = "; ".join(one.evidence(facts) for one in blocks)
-            suggested = sorted({tag for one in blocks if isinstance(one, TagBlock) for tag in one.hits(facts)})
-            given |= {key: TagMatch(tag, rule.name, block, evidence, rule.facet, tuple(suggested)) for key, tag in new}
-    return tuple(given.values())
-
-
-class BlockExplanation(Explanation):
-    """One block of a rule or category.
-
-    Attributes:
-        block: Its key in the rules file.
-        matched: Whether it matched.
-        parts: Its alternatives.
-    """
-
-    block: str
-    matched: bool
-    parts: tuple[PartExplanation, ...]
-
-
-class RuleExplanation(Explanation):
-    """One rule.
-
-    Attributes:
-        rule: Its name.
-        matched: Whether it matched.
-        gives: Its tags.
-        match: Whether "any" block is enough, or "all" must match.
-        blocks: Its blocks.
-    """
-
-    rule: str
-    matched: bool
-    gives: tuple[str, ...]
-    match: str
-    blocks: tuple[BlockExplanation, ...]
-
-
-def explain_blocks(blocks: Iterable[Block], facts: RuleFacts) -> tuple[BlockExplanation, ...]:
-    """Explain each of `blocks`."""
-    return tuple(
-        BlockExplanation(block=block.name, matched=block.matches(facts), parts=block.parts(facts)) for block in blocks
-    )
-
-
-def explain(rules: RuleSet, facts: RuleFacts) -> list[RuleExplanation]:
-    """Explain every rule, in order, whether it matched or not."""
-    return [
-        RuleExplanation(
-            rule=rule.name,
-            matched=bool(rule.matching(facts)),
-            gives=rule.tags,
-            match=rule.match,
-            blocks=explain_blocks(rule.blocks, facts),
-        )
-        for rule in rules.rules
-    ]
-
-
-@dataclass(frozen=True)
-class RuleChange:
-    """A rule that changed between two sets.
-
-    Attributes:
-        rule: Its name.
-        keys: The keys in which the normal forms differ.
-        before: The old normal form.
-        after: The new normal form.
-    """
-
-    rule: str
-    keys: tuple[str, ...]
-    before: dict[str, Any]
-    after: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class RuleSetChange:
-    """How two rule sets differ; false if they do not.
-
-    Attributes:
-        added: Names of rules that are in the new set only.
-        removed: Names of rules that are in the old set only.
-        renamed: (old, new) names of rules that are otherwise equal.
-        changed: Rules with the same name that differ.
-        reordered: Whether the order of the rules in both sets differs.
-    """
-
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    renamed: tuple[tuple[str, str], ...]
-    changed: tuple[RuleChange, ...]
-    reordered: bool
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.renamed or self.changed or self.reordered)
-
-
-def compare(old: RuleSet, new: RuleSet) -> RuleSetChange:
-    """Return how `new` differs from `old`."""
-    before = {rule.name: rule.normal() for rule in old.rules}
-    after = {rule.name: rule.normal() for rule in new.rules}
-    gone = [name for name in before if name not in after]
-    come = [name for name in after if name not in before]
-    renamed: list[tuple[str, str]] = []
-    for name in gone:
-        twin = next((one for one in come if _body(after[one]) == _body(before[name])), None)
-        if twin is not None:
-            come.remove(twin)
-            renamed.append((name, twin))
-    new_names = dict(renamed)
-    stayed = [new_names.get(name, name) for name in before if name in after or name in new_names]
-    return RuleSetChange(
-        added=tuple(come),
-        removed=tuple(name for name in gone if name not in new_names),
-        renamed=tuple(renamed),
-        changed=tuple(
-            RuleChange(name, _differing(before[name], after[name]), before[name], after[name])
-            for name in before
-            if name in after and before[name] != after[name]
-        ),
-        reordered=stayed != [name for name in after if name in set(stayed)],
-    )
-
-
-def _body(normal: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in normal.items() if key != "name"}
-
-
-def _differing(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(key for key in sorted(before | after) if before.get(key) != after.get(key))

@@ -13,10 +13,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, 
 from vidpipe.errors import SettingsError
 from vidpipe.safe_files import read_regular_text
 from vidpipe.settings import Settings, default_file
-from vidpipe.tagging.conditions import as_found
+from vidpipe.tagging.conditions import as_found, is_container
 from vidpipe.text.messages import did_you_mean
 
+#: The texts of the rules that were applied last, below the data directory.
+APPLIED = Path("rules/applied.json")
 _MAX_ERRORS = 5
+_LONGEST_MESSAGE = 2000
 
 #: pydantic error type -> what follows the key's name.
 _MESSAGES = {
@@ -87,19 +90,43 @@ def read_text(path: Path, shown: str, setting: str) -> str:
         ) from None
 
 
-def load_named(settings: Settings, field: str, parse: Callable[[str, str], ResultT]) -> ResultT:
+def approved_texts(settings: Settings) -> dict[str, str]:
+    """Return the texts of rules that were applied last, by what error messages call their files.
+
+    Empty if edited rules apply by themselves, or nothing was applied yet. Raises SettingsError.
+    """
+    path = settings.data_directory / APPLIED
+    if settings.rules.apply == "automatic" or not path.exists():
+        return {}
+    shown, hint = settings.relative(path), "`vidpipe rules apply` writes it again."
+    try:
+        found = json.loads(read_regular_text(path))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{shown}, the rules applied last, cannot be read: {error}.", hint) from None
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise SettingsError(f"{shown}, the rules applied last, is damaged.", hint)
+    return found
+
+
+def load_named(
+    settings: Settings, field: str, parse: Callable[[str, str], ResultT], *, edited: bool = False
+) -> ResultT:
     """Load the file that a field of [Rules] names. Only the default file may be missing: those of vidpipe replace it.
 
     Args:
         settings: The settings.
         field: Name of the field.
         parse: Parses the file's text; its second argument is what error messages call the file.
+        edited: The file as it is, though edited rules may wait for approval.
 
     Raises:
         SettingsError: The file cannot be used.
     """
     named: Path = getattr(settings.rules, field)
     path, shown = settings.resolve(named), named.as_posix()
+    approved = {} if edited else approved_texts(settings)
+    if shown in approved:
+        return parse(approved[shown], shown)
     if not path.exists() and named == type(settings.rules).model_fields[field].default:
         path = default_file(f"rules/{named.name}")
     return parse(read_text(path, shown, field.title().replace("_", "")), shown)
@@ -127,7 +154,7 @@ def parse_json(text: str, shown: str) -> Any:
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key in found:
-                raise SettingsError(f'{shown}: duplicate key "{key}" in one object.', "Remove one of them.")
+                raise SettingsError(f'{shown}: duplicate key "{key[:80]}" in one object.', "Remove one of them.")
             found[key] = value
         return found
 
@@ -164,19 +191,20 @@ def checked(model: type[ModelT], source: Any) -> ModelT:
 
 
 def _sentence(model: type[BaseModel], error: Any) -> str:
-    location = [str(part) for part in error["loc"]]
-    key, found = location[0] if location else "", error["input"]
+    location, found = [part for part in error["loc"] if part != "[key]"], error["input"]
+    place = ", ".join(f"entry {part + 1}" if isinstance(part, int) else f'"{part[:80]}"' for part in location)
     if error["type"] == "extra_forbidden":
-        known = sorted(model.model_fields)
-        return f'"{key}" is not a known key{did_you_mean(key, known)} (known are {", ".join(known)})'
+        parts = [model.model_json_schema()] if len(location) == 1 else model.model_json_schema()["$defs"].values()
+        known = sorted({name for part in parts for name in part.get("properties", ())})
+        return f"{place} is not a known key{did_you_mean(str(location[-1]), known)} (known are {', '.join(known)})"
     if error["type"] == "missing":
-        return f'"{key}" is missing'
-    place = f'"{key}"' + (f", entry {int(location[1]) + 1}" if len(location) > 1 and location[1].isdigit() else "")
+        return f"{place} is missing"
     plain = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
     message = _MESSAGES.get(error["type"], plain)
     if error["type"] in ("string_too_long", "too_long"):
         message = message.format(**error["ctx"])
-    return f"{place} {message}; found {as_found(found)}"
+    quotes = ": put it between quotation marks" if message == "should be text" and not is_container(found) else ""
+    return f"{place} {message}; found {as_found(found)}{quotes}"
 
 
 def compiled(build: Callable[[], ResultT], where: str, key: str) -> ResultT:
@@ -184,7 +212,7 @@ def compiled(build: Callable[[], ResultT], where: str, key: str) -> ResultT:
     try:
         return build()
     except ValueError as error:
-        sentence = str(error)
+        sentence = str(error)[:_LONGEST_MESSAGE]
         end = "" if sentence.endswith("?") else "."
         raise SettingsError(f"{where}, {key}: {sentence}{end}", "docs/rules.md lists all conditions.") from None
 
@@ -195,12 +223,12 @@ def entry_place(shown: str, kind: str, number: int, entry: Any, key: str = "name
     return f"{shown}, {kind} {number}" + (f' ("{name[:80]}")' if isinstance(name, str) and name else "")
 
 
-def unique_names(names: Iterable[tuple[str, str]], shown: str) -> None:
+def unique_names(names: Iterable[tuple[str, str]]) -> None:
     """Raise SettingsError if two of the (name, place) pairs have the same name."""
     seen: dict[str, str] = {}
     for name, place in names:
         if (other := seen.setdefault(name.casefold(), place)) != place:
-            raise SettingsError(f'{shown}: {other} and {place} have the same name "{name}".', "Rename one of them.")
+            raise SettingsError(f'{other} and {place} have the same name "{name}".', "Rename one of them.")
 
 
 class Versioned(ABC):

@@ -97,7 +97,7 @@ def join_words(words: Sequence[str]) -> str:
 
 def did_you_mean(found: str, known: Iterable[str]) -> str:
     """Return `; did you mean "x"?`, or "" if no known name is similar to `found`."""
-    near = difflib.get_close_matches(found, list(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(found, list(known), n=1, cutoff=0.6) if len(found) <= 200 else []
     return f'; did you mean "{near[0]}"?' if near else ""
 
 

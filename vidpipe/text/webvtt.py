@@ -1,4 +1,4 @@
-"""WebVTT: subtitles as browsers read them."""
+"""Subtitles: WebVTT as browsers read them, and SubRip."""
 
 import html
 from collections.abc import Iterable
@@ -7,6 +7,14 @@ from collections.abc import Iterable
 def webvtt(cues: Iterable[tuple[float, float, str]]) -> str:
     """Return a WebVTT file of (start_s, end_s, text); texts are shown as they are, without markup."""
     return "\n".join(["WEBVTT", "", *(block for cue in cues for block in _block(*cue))])
+
+
+def subrip(cues: Iterable[tuple[float, float, str]]) -> str:
+    """Return a SubRip file of (start_s, end_s, text); an arrow in a text could be taken for times."""
+    blocks = (_block(start_s, end_s, text.replace("-->", "→")) for start_s, end_s, text in cues)
+    numbered = enumerate(filter(None, blocks), 1)
+    return "\n".join(line for number, (times, *lines) in numbered
+                     for line in (str(number), times.replace(".", ","), *map(html.unescape, lines)))  # fmt: skip
 
 
 def _block(start_s: float, end_s: float, text: str) -> tuple[str, ...]:

@@ -9,14 +9,16 @@ import hashlib
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import Self
 from urllib.parse import unquote
 
 import re2
+
+from vidpipe.text.stems import language_of, stem_words, tokens
 
 # Scripts written without spaces have no words to split at, so each of their characters counts as a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
@@ -30,6 +32,8 @@ _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}$")
 #: Where a digit meets a letter, and where a capital begins a word ("myHoliday", "HDVideo").
 _DIGIT_BORDERS = (re2.compile(r"(\p{L})(\p{N})"), re2.compile(r"(\p{N})(\p{L})"))
 _CASE_BORDERS = (re2.compile(r"(\p{Ll})(\p{Lu})"), re2.compile(r"(\p{Lu})(\p{Lu}\p{Ll})"))
+#: Words before and after those found.
+_AROUND = 8
 #: Longer titles are indexed by their first words.
 _MOST_SEARCHED = 2000
 
@@ -43,6 +47,11 @@ def normalize(text: str) -> str:
     return f" {' '.join(found)} " if found else ""
 
 
+def spaced(words: Sequence[str]) -> str:
+    """Return words with a space around each; "" without any."""
+    return f" {' '.join(words)} " if words else ""
+
+
 def as_written(form: str) -> str:
     """Return a normalized phrase without the spaces between characters of scripts that have none."""
     return _SPACED_OUT.sub("", form)
@@ -52,6 +61,12 @@ def _folded(text: str) -> str:
     if not text.isascii():
         text = "".join(unicodedata.normalize("NFKC", piece) for piece in _PIECE.findall(text))
     return text.casefold()
+
+
+@lru_cache(4096)  # rules give the same tags to every video
+def tag_key(tag: str) -> str:
+    """Return what tags are compared by: case, hyphens and spaces do not matter."""
+    return normalize(tag).strip() or tag.casefold()
 
 
 def label_key(label: str) -> str:
@@ -116,6 +131,51 @@ class SearchedText:
         """Its normalized words."""
         return frozenset(self.normal.split())
 
+    @cached_property
+    def language(self) -> str:
+        """What its words are reduced to stems by: one of `vidpipe.text.stems.LANGUAGES`."""
+        return language_of([self.text])
+
+    @cached_property
+    def stemmed(self) -> str:
+        """The stems of its words, with a space around each, as `normal` has the words."""
+        return spaced(stem_words(tokens(self.text), self.language))
+
+    def time_s(self, place: int, *, stemmed: bool = False) -> float | None:
+        """Return the time of what is at this place of `normal` or `stemmed`; None: it has none."""
+        return None
+
+    def extracts(self, form: str, *, stemmed: bool = False) -> Iterator[tuple[str, str, str, float | None]]:
+        """Yield (words before, words found, words after, time in seconds) of each place in which `form` occurs.
+
+        The words are normalized, so that nothing in them is a control character.
+        """
+        whole = self.stemmed if stemmed else self.normal
+        words = tokens(self.text) if stemmed else whole.split()
+        for found in self._places(form, stemmed=stemmed):
+            first = whole.count(" ", 0, found)
+            last = first + len(form.split())
+            parts = (words[max(0, first - _AROUND) : first], words[first:last], words[last : last + _AROUND])
+            before, there, after = (as_written(" ".join(part)) for part in parts)
+            yield before, there, after, self.time_s(found, stemmed=stemmed)
+
+    def times_s(self, form: str, *, stemmed: bool = False) -> list[float]:
+        """Return where each part starts in which `form` begins, in seconds; empty if the text has no times."""
+        times_s = (self.time_s(place, stemmed=stemmed) for place in self._places(form, stemmed=stemmed))
+        return list(dict.fromkeys(time_s for time_s in times_s if time_s is not None))
+
+    def _places(self, form: str, *, stemmed: bool) -> Iterator[int]:
+        whole = self.stemmed if stemmed else self.normal
+        found = whole.find(form)
+        while found >= 0:
+            yield found
+            found = whole.find(form, found + 1)
+
+    def as_found(self, form: str) -> str:
+        """Return the words of the text whose stems are `form`, which `stemmed` contains."""
+        first = self.stemmed[: self.stemmed.index(form)].count(" ")
+        return " ".join(tokens(self.text)[first : first + form.count(" ") - 1])
+
 
 @dataclass(frozen=True)
 class TimedText(SearchedText):
@@ -147,14 +207,22 @@ class TimedText(SearchedText):
         """Length of `normal` up to the end of each part."""
         return tuple(accumulate(map(len, self._normal_parts)))
 
-    def times_s(self, form: str) -> list[float]:
-        """Return where each part starts in which this form of a keyword begins, in seconds."""
-        times_s: list[float] = []
-        found = self.normal.find(form)
-        while found >= 0:
-            times_s.append(self.parts[bisect_right(self._ends, found)][0])
-            found = self.normal.find(form, found + 1)
-        return list(dict.fromkeys(times_s))
+    @cached_property
+    def _stemmed_parts(self) -> tuple[str, ...]:
+        return tuple(spaced(stem_words(tokens(text), self.language)).rstrip() for _, text in self.parts)
+
+    @cached_property
+    def stemmed(self) -> str:
+        """The stems of its words, with a space around each."""
+        return f"{''.join(self._stemmed_parts)} "
+
+    @cached_property
+    def _stemmed_ends(self) -> tuple[int, ...]:
+        return tuple(accumulate(map(len, self._stemmed_parts)))
+
+    def time_s(self, place: int, *, stemmed: bool = False) -> float | None:
+        """Return the start of the part that this place of `normal` or `stemmed` is in, in seconds."""
+        return self.parts[bisect_right(self._stemmed_ends if stemmed else self._ends, place)][0]
 
 
 _IRREGULAR = {"person": "people", "man": "men", "woman": "women", "child": "children", "mouse": "mice",

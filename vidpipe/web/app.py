@@ -10,10 +10,13 @@ from fastapi.staticfiles import StaticFiles
 from vidpipe import __version__
 from vidpipe.web import problems
 from vidpipe.web.api import (
+    duplicates,
     exports,
     labels,
     media,
     playback,
+    rules,
+    rules_report,
     runs,
     search,
     session,
@@ -27,6 +30,7 @@ from vidpipe.web.api import (
 from vidpipe.web.home import WebHome
 from vidpipe.web.jobs import Jobs
 from vidpipe.web.pages import library, simple, video
+from vidpipe.web.pages import rules as rules_pages
 from vidpipe.web.pages.rendering import problem_page
 from vidpipe.web.rate_limits import RateLimits
 from vidpipe.web.request_guard import RequestGuard
@@ -38,9 +42,10 @@ _API = [
     module.router
     for module in (
         session, videos, search, media, playback, sources, uploads, runs, labels, verdicts, exports, status, settings,
+        rules, rules_report, duplicates,
     )
 ]  # fmt: skip
-_PAGES = [module.router for module in (library, video, simple)]
+_PAGES = [module.router for module in (library, video, simple, rules_pages)]
 
 
 def create_app(home: WebHome) -> FastAPI:

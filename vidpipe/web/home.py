@@ -11,6 +11,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from vidpipe.datasets.duplicates.library import KeptMatches
 from vidpipe.errors import VidpipeError
 from vidpipe.operations.kept_home import KeptHome, OpenHome
 from vidpipe.operations.proxies import Proxies
@@ -32,11 +33,13 @@ class WebHome(KeptHome):
 
     Attributes:
         proxies: Playable copies of videos.
+        duplicates: Which videos match.
     """
 
     def __init__(self, load: Callable[[], Settings], config: Path | None = None) -> None:
         super().__init__(load, log.info, _LOOK_S, config)
         self.proxies = Proxies(lambda: self.opened().library)
+        self.duplicates = KeptMatches()
         self._catching_up = threading.Lock()
         self._caught_up_at = self._changed_at = self._pause_s = 0.0
 

@@ -65,7 +65,7 @@ class Job(BaseModel):
     """
 
     id: str
-    kind: Literal["add", "run", "ask", "forget"]
+    kind: Literal["add", "run", "ask", "forget", "plan", "apply"]
     state: Literal["queued", "running", "succeeded", "failed", "canceled"] = "queued"
     created_at: datetime
     began_at: datetime | None = None

@@ -20,6 +20,7 @@ Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of t
 _Query = Annotated[str, StringConstraints(max_length=LONGEST_QUERY)]
 #: Parameters of endpoints that answer in pages.
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Most items.")]
+Asked = Annotated[str | None, Query(max_length=200, description="Only this one, also if the video does not have it.")]
 After = Annotated[str | None, Query(max_length=LONGEST_QUERY, description="The `next` of the page before.")]
 
 

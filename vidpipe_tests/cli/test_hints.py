@@ -44,8 +44,10 @@ def test_every_command_and_option_that_is_named_exists() -> None:
     group = typer.main.get_command(app)
     assert isinstance(group, click.Group) or hasattr(group, "commands")
     known = group.commands  # type: ignore[attr-defined]
-    options = {name: {text for one in command.params for text in (*one.opts, *one.secondary_opts)}
-               for name, command in ((name, lazy.load()) for name, lazy in known.items())}  # fmt: skip
+    commands = {f"{name} {part}".strip(): command for name, found in known.items()
+                for part, command in getattr(found, "commands", {"": found}).items()}  # fmt: skip
+    options = {name: {text for one in lazy.load().params for text in (*one.opts, *one.secondary_opts)}
+               for name, lazy in commands.items()}  # fmt: skip
     everywhere = {text for one in group.params for text in one.opts} | {"--help"}
     seen = 0
     wrong = []
@@ -56,7 +58,8 @@ def test_every_command_and_option_that_is_named_exists() -> None:
             continue
         given = {word.partition("=")[0].rstrip("…,.") for word in words[1:] if word.startswith("--")}
         seen += 1
-        if named[0] not in known or not given <= options[named[0]] | everywhere:
+        command = " ".join(named[:2]) if hasattr(known.get(named[0]), "commands") else named[0]
+        if command not in {*known, *options} or not given <= options.get(command, set()) | everywhere:
             wrong.append(f"{where}: {' '.join(words)}")
     assert not wrong
     assert seen > 100, "the messages were found"

@@ -102,6 +102,8 @@ def test_options_are_understood_with_underscores_and_values_are_left_alone(vidpi
 def test_the_help_of_the_group_is_the_first_sentence_of_each_command() -> None:
     for name, (target, summary) in LAZY_COMMANDS.items():
         module, _, function = target.partition(":")
+        if not module:  # a group
+            continue
         command = getattr(importlib.import_module(f"vidpipe.cli.{module}"), function)
         assert inspect.getdoc(command).splitlines()[0] == summary, name
 

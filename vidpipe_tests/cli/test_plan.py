@@ -187,6 +187,11 @@ def test_what_a_failed_video_took_of_the_model_counts(seeing: Command, server: M
     answered = len(server.posts) - 1
     model = seeing.json("stats")["model"]
     assert (model["asked"], model["prompt_tokens"], model["output_tokens"]) == (answered, 100 * answered, 7 * answered)
+    ((address, use),) = seeing.json("status")["model_servers"].items()
+    assert address.startswith(server.url)
+    assert (use["requests"], use["failures"]) == (answered + 1, 1)
+    assert 0 < use["busy_seconds"] <= use["seconds"]
+    assert f"Model server {server.url}" in seeing("status").stdout
 
 
 def test_status_says_why_videos_wait_for_the_budget(vidpipe: Command) -> None:

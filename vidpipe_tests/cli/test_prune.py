@@ -13,8 +13,8 @@ from vidpipe_tests.cli.conftest import Command
 from vidpipe_tests.operations.alerts.hook_server import SECRET, Answer, HookServer
 from vidpipe_tests.operations.alerts.mail_server import Post, mail_server
 
-KINDS = ["privacy", "runs", "run files", "ticks", "mongod log", "server logs", "log files",
-         "derived", "proxies", "downloads", "journals", "undo copies", "originals", "measures",
+KINDS = ["privacy", "partitions", "runs", "run files", "ticks", "mongod log", "server logs", "log files",
+         "derived", "proxies", "clips", "downloads", "journals", "undo copies", "originals", "verdicts", "measures",
          "database files"]  # fmt: skip
 
 

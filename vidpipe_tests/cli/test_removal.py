@@ -88,6 +88,7 @@ def spread(vidpipe: Command, sha256: str, other: str) -> Path:
     for place in ("a.jsonl", "a.csv", "a.parquet", "folder"):
         assert vidpipe("export", exports / place).exit_code == 0
     assert vidpipe("export", exports / "scenes.csv", "--scenes").exit_code == 0
+    assert vidpipe("clips", sha256, "--preset", "ultrafast", "--output", exports / "clips").exit_code == 0
     return exports
 
 
@@ -126,7 +127,7 @@ def test_nothing_of_a_forgotten_video_is_left(two: tuple[Command, str, str], gra
     done = vidpipe.json("forget", sha256[:10], "--yes", "--reason", "asked for")["videos"][0]
     assert told["removed"] == done["removed"]
     assert done["removed"]["Dagster runs"] == 1
-    assert len(done["elsewhere"]["exports"]) == 5
+    assert len(done["elsewhere"]["exports"]) == 6
     assert len(done["elsewhere"]["backups"]) == 1
     after = everything(vidpipe)
     for text in TEXTS:

@@ -275,7 +275,7 @@ def test_a_model_that_is_away_leaves_the_videos_due_and_the_rest_is_done(vidpipe
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     away = vidpipe.under(
-        QWENVL_BACKEND="endpoint", QWENVL_PUBLICENDPOINT=f"http://127.0.0.1:{port}", QWENVL_REQUESTRETRIES="0"
+        QWENVL_BACKEND="endpoint", QWENVL_PUBLICENDPOINT=f"http://127.0.0.1:{port}", QWENVL_SERVERWAIT="0.5"
     )
     away.json("add", tmp_path / "clips")
     report = away.json("run", code=3)

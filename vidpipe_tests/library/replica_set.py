@@ -32,7 +32,7 @@ def start_mongod(data: Path, port: int, *args: str | Path) -> subprocess.Popen[b
         [find_mongod(), "--dbpath", data, "--port", str(port), "--bind_ip", "127.0.0.1", "--nounixsocket",
          "--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false",
          "--logpath", data.with_suffix(".log"), *args],
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 30
     while True:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from vidpipe.library.library import Library
+from vidpipe.library.schema import FORGOTTEN_SOURCE
 from vidpipe.library.sources import ListedSources
 from vidpipe.library.videos import distinct
 from vidpipe.settings import Settings
 from vidpipe.sources.records import ListedSource, SourceRecord, StoredVideo
+from vidpipe.sources.source_data import SourceData
 from vidpipe_tests.default_graph import GRAPH
 
 VIDEO, OTHER = "a" * 64, "b" * 64
@@ -96,3 +98,23 @@ def test_bytes_that_a_url_gave_before_keep_its_labels_and_follow_their_edits(lib
 
 def test_labels_come_in_one_order_and_one_spelling() -> None:
     assert distinct(["b", "A", "a", None, "", "B"]) == distinct(["B", "a", "b", "A"]) == ("A", "B")
+
+
+def stated(library: Library, video: str = VIDEO) -> Any:
+    return library.collections["videos"].find_one({"_id": video})["ingest"]["source_data"]  # type: ignore[index]
+
+
+def test_what_sites_and_lists_say_follows_the_sources(library: Library) -> None:
+    first = store(library, source(licence="CC0", data=SourceData(site="tube", uploader="ada", description="x" * 9000)))
+    assert stated(library) == {"site": ["tube"], "uploader": ["ada"], "description": ["x" * 2000], "licence": ["CC0"]}
+    newly_stale(library)
+    store(library, source(2, data=SourceData(uploader="Bob")))
+    assert stated(library)["uploader"] == ["ada", "Bob"]
+    assert newly_stale(library) >= {"tags", "categories"}
+    store(library, first.model_copy(update={"data": SourceData(uploader="Eve"), "licence": "MIT"}))
+    assert stated(library) == {"uploader": ["Bob", "Eve"], "licence": ["CC0"]}, "lists decide about the licence"
+    library.sources.save(first.model_copy(update={"licence": None}), {"licence"})
+    assert "licence" not in stated(library)
+    library.collections["sources"].update_many({"_id": source(2).id}, FORGOTTEN_SOURCE)
+    library.sources.annotate([VIDEO])
+    assert stated(library).get("uploader") == ["ada"]

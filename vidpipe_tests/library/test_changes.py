@@ -17,7 +17,7 @@ from vidpipe.runner.request import RunRequest
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.sources.records import ListedSource
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.library.sample_library import BROKEN, GRAPH, fill, plan_of, put, sha256_of, url_of
 
 NAME = "harbour.mp4"
@@ -31,7 +31,7 @@ from pydantic import SecretStr
 from vidpipe.library.library import Library
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import MongoDB
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.library.sample_library import GRAPH, sha256_of
 
 home, database, writer = sys.argv[1:]

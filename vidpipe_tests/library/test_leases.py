@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from vidpipe.library.leases import Journal, is_dead, take_dead, this_process
+from vidpipe.library.leases import LEASE_S, Journal, is_dead, take_dead, this_process
 from vidpipe.library.library import Library
 from vidpipe.settings import Settings
 from vidpipe_tests.library.sample_library import GRAPH, fill, sha256_of
@@ -61,17 +62,31 @@ def test_what_an_owner_left_unfinished_is_removed_when_its_lease_has_run_out(lib
     later = datetime.now(UTC) + timedelta(seconds=1)
     library.collections["lineage"].insert_one({"_id": "left:0", "video": sha256, "stage": "tags", "at": later})
     before = len(library.videos.scenes([sha256])[sha256])
-    written = Journal(library.settings.data_directory / "run", lease["owner"])  # on a home that both share
-    written.begin(sha256, "tags")
+    owner = {"_id": lease["owner"], "begun": [[sha256, "tags"]], "renewed_at": then}
+    library.collections["owners"].insert_one(owner)
     with library.leases() as leases:
         (row,) = leases.take([sha256], {"stages": 1})
         assert row["_id"] == sha256
         assert row["stages"]["tags"]["crashes"] == 1
         assert "from" not in row["lease"]
-    written.close()
+        leases.give_back([sha256])
+        (again,) = leases.take([sha256], {"stages": 1})
+        assert again["stages"]["tags"]["crashes"] == 1, "a crash counts once"
     assert library.collections["scenes"].count_documents({}) == before > 0
     assert library.collections["lineage"].count_documents({"_id": "left:0"}) == 0
     assert library.collections["lineage"].count_documents({"video": sha256, "stage": "tags"}) == 1
+
+
+def test_what_begins_is_known_to_the_other_machines_at_once(library: Library) -> None:
+    """A container whose process dies takes its journal with it."""
+    with library.leases() as leases:
+        leases.journal.begin("a video", "tags")
+        deadline = time.monotonic() + LEASE_S / 8
+        while (known := library.collections["owners"].find_one({"_id": leases.owner})) is None:
+            assert time.monotonic() < deadline, "it is told with the next renewal only"
+            time.sleep(0.01)
+        assert known["begun"] == [["a video", "tags"]]
+    assert library.collections["owners"].count_documents({}) == 0
 
 
 def test_the_journal_stays_small_and_says_what_was_open(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from vidpipe.library.sources import ListedSources
 from vidpipe.library.videos import distinct
 from vidpipe.settings import Settings
 from vidpipe.sources.records import ListedSource, SourceRecord, StoredVideo
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe.stages.versions import fingerprint
 from vidpipe_tests.default_graph import GRAPH
 

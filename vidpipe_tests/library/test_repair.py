@@ -22,7 +22,7 @@ from vidpipe.settings import Settings, audit, configure_logging
 from vidpipe.settings.schema import MongoDB
 from vidpipe.sources.inputs import request_for
 from vidpipe.sources.records import SourceRecord
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.default_graph import GRAPH
 
 CLIPS = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("a.mp4", "b.mp4")}

@@ -15,7 +15,17 @@ import pytest
 from pymongo import MongoClient
 
 from vidpipe.library.library import Library
-from vidpipe.library.runs import TOTALS, ModelUse, RunCounters, Runs, RunStep, model_figures, record_run, status_of
+from vidpipe.library.runs import (
+    TOTALS,
+    ModelUse,
+    RunCounters,
+    Runs,
+    RunStep,
+    model_figures,
+    record_run,
+    server_use,
+    status_of,
+)
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import ModelTokens, StageEvent
 from vidpipe_tests.library.sample_library import GRAPH
@@ -105,6 +115,18 @@ def test_what_the_model_did_is_kept_with_its_name_and_failures_take_its_time_and
     assert model_figures(next(Runs(runs).since())["stages"]) == ModelUse(), (
         "sentences made of measurements cost nothing"
     )
+
+
+def test_how_busy_the_models_servers_were_is_kept_for_each_run(library: Library) -> None:
+    runs = library.collections["runs"]
+    found = {"http://10.0.0.1:8000/v1": {"seconds": 10.0, "busy_seconds": 8.0, "requests": 2}}
+    with record_run(runs, NAME, flush_s=0.02) as figures:
+        figures.asks("seer", ["descriptions"], lambda: found)
+        eventually(lambda: runs.find_one({"servers": {"$exists": True}}))
+    assert Runs(runs).latest_server_use() == server_use(Runs(runs).totals()) == found
+    with record_run(runs, RunStep("run-2", "process", "command", "process_videos")) as figures:
+        figures.asks("seer", ["descriptions"])
+    assert Runs(runs).latest_server_use() == found, "a run that asked none says nothing about them"
 
 
 def test_a_failure_is_counted_by_the_run_that_tried(library: Library) -> None:

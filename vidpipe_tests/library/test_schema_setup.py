@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ from vidpipe.operations.backups.manifest import ProgressMonitor
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings, init_home
 from vidpipe.sources.failures import Dependencies
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
+from vidpipe.stages.versions import fingerprint
 from vidpipe_tests.default_graph import GRAPH
 
 #: Made by the last vidpipe with schema 1 (its clips through all stages), dumped as it was.
@@ -114,7 +116,37 @@ def test_videos_of_older_libraries_get_the_labels_of_their_sources_and_only_what
             assert facts.labels == (("b", "Dusk") if found["_id"] == row["_id"] else ())
             assert found["stages"]["ingest"]["data"] == GRAPH.data_versions("ingest", facts)
             assert {**found["ingest"], **known["ingest"]} == found["ingest"]
+            known["stages"]["tags"]["data"]["scene_tags"] = fingerprint(())
             assert {**found["stages"], "ingest": 0} == {**known["stages"], "ingest": 0}, "what is current stays so"
+
+
+def test_verdicts_and_what_sites_say_become_facts_of_older_videos(old: Connection, settings: Settings) -> None:
+    ids = [row["_id"] for row in old.collection("videos").find({}, {"_id": 1}).sort("_id", 1)]
+    said = {"tag": "Rain", "verdict": "no", "by": "ada", "at": datetime(2026, 1, 2, 3, tzinfo=UTC)}
+    place = {"_id": f"{ids[0]} rain", "video": ids[0], "tag_key": "rain", "rule": None, "spec": ""}
+    old.collection("verdicts").insert_one(place | said)
+    old.collection("verdicts").create_index(["video", "tag_key"], name="video_tag", unique=True)
+    stated = {"data": {"uploader": "NASA", "description": "x" * 5000}, "licence": "CC0"}
+    old.collection("sources").update_many({"video": ids[1]}, {"$set": stated})
+    for version in (1, 9):
+        old.collection("meta").update_one({"_id": "schema"}, {"$set": {"version": version}})
+        with Library.open(settings, GRAPH) as library:
+            rows = [library.videos.get(video) or {} for video in ids]
+            facts = [IngestFacts.model_validate(row["ingest"]) for row in rows]
+            assert [[(one.name, one.right, one.by, str(one.on)) for one in one.verdicts] for one in facts] == [
+                [("Rain", False, "ada", "2026-01-02")], [], [],
+            ]  # fmt: skip
+            site = {"uploader": ("NASA",), "description": ("x" * 2000,), "licence": ("CC0",)}
+            assert [one.source_data for one in facts] == [{}, site, {}]
+            assert [row["stages"]["ingest"]["data"] for row in rows] == [
+                GRAPH.data_versions("ingest", one) for one in facts
+            ]
+            assert [row["stages"]["tags"]["stale"] for row in rows] == [True, True, False]
+            (told,) = library.collections["lineage"].find({"kind": "verdict"})
+            assert (told["video"], told["change"], told["at"]) == (ids[0], "verdict no", said["at"])
+            assert library.verdicts.put(ids[0], "Rain", "yes", "bob", kind="category") is None
+            assert library.verdicts.put(ids[0], "Rain", None, "bob", kind="category") == "yes"
+            library.collections["lineage"].delete_many({"by": "bob"})
 
 
 def test_text_indexes_are_dropped_and_changes_are_counted_anew(old: Connection, settings: Settings) -> None:

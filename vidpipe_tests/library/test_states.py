@@ -19,8 +19,8 @@ from vidpipe.library.states import STATES, classify, due_branches
 from vidpipe.library.videos import NoSuchVideo, VideoIds, chunked, read_result
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import IngestFacts
 from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.runner.small_graph import GRAPH, LENGTH, PARTS
 
 

@@ -159,6 +159,16 @@ def test_categories_are_those_of_the_rules(tmp_path: Path) -> None:
         prompt.form.parse("News")
 
 
+def test_subcategories_are_accepted_but_not_offered_so_that_new_ones_ask_nothing_again(tmp_path: Path) -> None:
+    before = all_of(build_prompts(settings(tmp_path)))["category"]
+    (tmp_path / "rules").mkdir()
+    added = "categories: [{name: Curling, parent: Sports, keywords: curling}]"
+    (tmp_path / "rules" / "own.yaml").write_text(added)
+    prompt = all_of(build_prompts(settings(tmp_path)))["category"]
+    assert prompt.form.parse("Curling")["category"] == "Curling"
+    assert (prompt.text, prompt.template) == (before.text, before.template)
+
+
 def test_tags_come_from_a_vocabulary_where_there_is_one(tmp_path: Path) -> None:
     (tmp_path / "words.json").write_text('["Owl", "Fox"]')
     prompt = all_of(build_prompts(settings(tmp_path, {"tag_vocabulary": "words.json"})))["tags"]
@@ -171,7 +181,7 @@ def test_tags_come_from_a_vocabulary_where_there_is_one(tmp_path: Path) -> None:
     [
         ("3", "expected a list of tags"),
         ("[]", '"tags" should hold at least one entry'),
-        ('["a", "A"]', 'tag 1 and tag 2 have the same name "A"'),
+        ('["a", "A"]', 'tag 1 and words.json, tag 2 have the same name "A"'),
         (json.dumps(["x" * 61]), '"tags", entry 1 should have at most 60 characters'),
         (None, "cannot be read"),
     ],

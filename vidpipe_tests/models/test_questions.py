@@ -74,7 +74,10 @@ def test_what_is_wrong_with_a_question_is_told(changed: dict[str, Any], sentence
         ("{}", '"questions" is missing'),
         ('{"questions": [3]}', "question 1: found 3, expected an object"),
         ('{"questions": [],}', "line 1, column 18: not valid JSON"),
-        (json.dumps({"questions": [PLACE, PLACE]}), 'question 1 and question 2 have the same name "place"'),
+        (
+            json.dumps({"questions": [PLACE, PLACE]}),
+            'question 1 ("place") and questions.json, question 2 ("place") have the same name "place"',
+        ),
         (json.dumps({"questions": [PLACE] * 101}), '"questions" should hold at most 100 entries'),
     ],
 )

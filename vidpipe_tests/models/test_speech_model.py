@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vidpipe_tests.models.packaged_models import PackagedModels
 from vidpipe_tests.models.spoken import RATE_HZ, chords, noise, silence, spoken
 
-SENTENCE = "The children are playing in the garden."
+#: The model is as sure of it (0.94 to 0.95) if noise of two units is added to each sample: what two processors make of
+#: the same sound differs by as much.
+SENTENCE = "We went to the market to buy some bread and milk."
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +42,11 @@ def test_speech_between_silence_and_music_is_transcribed_where_it_is(recognizer:
     before = silence(1) + chords(4)
     found = _heard(recognizer, before + spoken(SENTENCE) + chords(3))
     (segment,) = found["segments"]
-    assert {"children", "playing", "garden"} <= set(segment.text.lower().strip(".").split())
-    start_s, end_s = len(before) / 2 / RATE_HZ, len(before + spoken(SENTENCE)) / 2 / RATE_HZ
-    assert start_s <= segment.start_s < start_s + 1
-    assert end_s - 1 < segment.end_s <= end_s + 0.3
+    assert {"market", "bread", "milk"} <= set(segment.text.lower().strip(".").split())
+    loud = np.flatnonzero(np.abs(np.frombuffer(spoken(SENTENCE), np.int16).astype(int)) > 300)
+    start_s, end_s = len(before) / 2 / RATE_HZ + loud[[0, -1]] / RATE_HZ
+    assert segment.start_s == pytest.approx(start_s, abs=0.5)
+    assert segment.end_s == pytest.approx(end_s, abs=0.5)
     assert 0.5 < segment.confidence <= 1
     assert segment.language == "en"
 

@@ -14,7 +14,7 @@ from vidpipe.library.library import Library
 from vidpipe.operations import proxies as subject
 from vidpipe.operations.proxies import MOST_WAITING, Proxies, ProxyState, proxy_path
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests import clips
 from vidpipe_tests.default_graph import GRAPH
 

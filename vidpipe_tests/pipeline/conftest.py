@@ -14,7 +14,7 @@ from vidpipe.library.library import Library
 from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.instance import instance
 from vidpipe.settings import Settings, init_home
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.runner.small_graph import GRAPH
 
 

@@ -90,12 +90,12 @@ class Page:
 
         return {**self.wait_for(ended), "id": run_id}
 
-    def backfill(self, assets: Sequence[str], partitions: Sequence[str]) -> str:
+    def backfill(self, assets: Sequence[str], partitions: Sequence[str], *, most_retries: int = 0) -> str:
         """Starts a backfill as the page does; gives its id."""
         parameters = {
             "assetSelection": [{"path": [name]} for name in assets],
             "partitionNames": list(partitions),
-            "tags": [{"key": "dagster/max_retries", "value": "0"}],
+            "tags": [{"key": "dagster/max_retries", "value": str(most_retries)}],
         }
         launched = self.ask(_LAUNCH, parameters=parameters)["launchPartitionBackfill"]
         assert launched["__typename"] == "LaunchBackfillSuccess", launched

@@ -17,7 +17,7 @@ from vidpipe.pipeline.instance import instance, prepare
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.settings import Settings, init_home
 from vidpipe.settings.schema import MongoDB
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.pipeline.dagster_page import Page, page_and_daemon
 from vidpipe_tests.pipeline.three_steps import GRAPH
 from vidpipe_tests.runner.small_graph import calls

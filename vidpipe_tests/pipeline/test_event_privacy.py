@@ -17,7 +17,8 @@ from vidpipe.pipeline.in_process_run import run_process
 from vidpipe.pipeline.ingest import run_ingest
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import IngestFacts, StageError
+from vidpipe.stages.contract import StageError
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests import clips
 from vidpipe_tests.default_graph import GRAPH
 from vidpipe_tests.pipeline.test_checks import run_job

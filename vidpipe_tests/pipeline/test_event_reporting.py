@@ -21,7 +21,7 @@ from vidpipe.runner.request import RunRequest
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import SceneDetection
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.pipeline.test_jobs import failure, run_job
 from vidpipe_tests.pipeline.test_process import GREEN, RED, colors, failed_videos, materializations
 from vidpipe_tests.runner.small_graph import GRAPH, calls

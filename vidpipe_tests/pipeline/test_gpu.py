@@ -7,7 +7,7 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from vidpipe.pipeline.assets import GpuRequirements, gpu_requirements
+from vidpipe.pipeline.assets import ModelRequirements, model_requirements
 from vidpipe.pipeline.build import build_definitions
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import QwenVL
@@ -29,7 +29,8 @@ def test_only_the_backend_qwen_takes_the_gpu_in_assets_and_jobs(settings: Settin
             if not isinstance(node, dg.OpDefinition) or not node.name.endswith("_videos"):
                 continue
             uses_gpu = backend == "qwen" and node.name in ON_GPU
-            assert node.pool == ("gpu" if uses_gpu else None), (job.name, node.name)
+            asks = backend != "statistics" and node.name in ON_GPU
+            assert node.pool == ({"qwen": "gpu", "endpoint": "model"}[backend] if asks else None), (job.name, node.name)
             assert ("dagster-celery/queue" in node.tags) == uses_gpu, (job.name, node.name)
             assert ("dagster-k8s/config" in node.tags) == uses_gpu, (job.name, node.name)
             seen.add(node.name)
@@ -38,4 +39,4 @@ def test_only_the_backend_qwen_takes_the_gpu_in_assets_and_jobs(settings: Settin
 
 def test_stages_without_gpu_need_none_whatever_the_backend(settings: Settings) -> None:
     changed = settings.model_copy(update={"qwen_vl": QwenVL(backend="qwen")})
-    assert gpu_requirements((LENGTH, REPORT), changed) == GpuRequirements()
+    assert model_requirements((LENGTH, REPORT), changed) == ModelRequirements()

@@ -21,9 +21,8 @@ from vidpipe.pipeline.in_process_run import run_process
 from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.partitions import VIDEOS
 from vidpipe.runner.request import RunReport, RunRequest
-from vidpipe.runner.runner import NullObserver
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import StageEvent
+from vidpipe.stages.contract import NullObserver, StageEvent
 from vidpipe_tests.end_to_end.home import wait_for
 from vidpipe_tests.runner.small_graph import GRAPH, calls
 

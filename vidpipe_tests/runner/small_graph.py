@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
@@ -60,10 +59,10 @@ def _length(batch: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
     for item in batch:
         _note(context, "length", item)
         name = item["ingest.names"][0]
+        if (context.settings.home / f"slow-{item.sha256}").exists():
+            context.cancelled.wait(0.05)
         if (context.settings.home / f"crash-{name}").exists():
             os.kill(os.getpid(), signal.SIGKILL)
-        if (context.settings.home / f"slow-{item.sha256}").exists():
-            time.sleep(0.05)
         if (context.settings.home / f"long-{name}").exists() and context.cancelled.wait(30):
             raise Cancelled
         if (context.settings.home / f"broken-{name}").exists():

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -36,8 +37,8 @@ GRAPH = StageGraph((*_MADE, tags.STAGE, categories.STAGE))
 #: The same without the sweep.
 PLAIN = StageGraph((*_MADE, *(replace(stage, quick=False) for stage in (tags.STAGE, categories.STAGE))))
 
-LONG = {"name": "long", "tags": ["Long"], "metadata_conditions": [{"duration_gt": 30}]}
-SHARP = {"name": "sharp", "tags": ["Sharp"], "metadata_conditions": [{"resolution": "4K"}]}
+LONG: dict[str, Any] = {"name": "long", "tags": ["Long"], "metadata_conditions": [{"duration_gt": 30}]}
+SHARP: dict[str, Any] = {"name": "sharp", "tags": ["Sharp"], "metadata_conditions": [{"resolution": "4K"}]}
 
 
 def write_rules(settings: Settings, rules: Sequence[dict[str, object]], sports: Sequence[str] = ("Sharp",)) -> None:

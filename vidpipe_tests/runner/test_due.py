@@ -16,7 +16,7 @@ from vidpipe.runner.request import RunRequest
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import SceneDetection
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.runner.small_graph import GRAPH
 
 

@@ -17,8 +17,9 @@ from vidpipe.runner.plan import Plan, what_changed
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import IngestFacts, Item, Outcome, OutOfReach, Stage, StageContext, StageError, StageResult
+from vidpipe.stages.contract import Item, Outcome, OutOfReach, Stage, StageContext, StageError, StageResult
 from vidpipe.stages.graph import ANALYSES_CHANGED, StageGraph
+from vidpipe.stages.ingest_facts import IngestFacts
 
 
 class Length(StageResult):

@@ -13,10 +13,11 @@ from vidpipe.library.commits import MOST_ATTEMPTS
 from vidpipe.library.library import Library
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport, RunRequest
-from vidpipe.runner.runner import NullObserver, Runner
+from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings, configure_logging
 from vidpipe.settings.schema import Concurrency, SceneDetection
-from vidpipe.stages.contract import IngestFacts, StageEvent
+from vidpipe.stages.contract import NullObserver, StageEvent
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.runner.small_graph import GRAPH, calls
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,11 +15,12 @@ from vidpipe.library.library import Library
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import Runner
+from vidpipe.runner.video_state import RunStamp, VideoState
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageEvent, StageResult
 from vidpipe.stages.graph import StageGraph
 from vidpipe_tests.runner.small_graph import GRAPH as SMALL
-from vidpipe_tests.runner.small_graph import PARTS, Parts
+from vidpipe_tests.runner.small_graph import PARTS, REPORT, Parts, Report, Said
 from vidpipe_tests.runner.test_runner import add, library, run
 
 __all__ = ["library"]  # the fixture
@@ -154,3 +156,20 @@ def test_a_fault_of_whoever_watches_ends_the_run_instead_of_hanging_it(library: 
     assert {thread for thread in threading.enumerate() if thread.name in _OURS} <= threads
     assert library.collections["videos"].count_documents({"lease": {"$exists": True}}) == 0
     assert run(library).ok
+
+
+def test_a_stage_sees_the_scenes_of_an_earlier_run_before_what_this_run_adds_to_them_is_stored(
+    library: Library,
+) -> None:
+    (video,) = add(library, "ab")
+    run(library)
+    document = library.videos.get(video)
+    assert document
+    state = VideoState(
+        document, SMALL, lambda sha256, generation: library.videos.scenes_of({sha256: generation})[sha256]
+    )
+    louder = Report(text="loud", said=tuple(Said(index=index, said="!") for index in range(2)))
+    state.prepare(REPORT, "other", RunStamp("later", datetime.now(UTC)), Outcome(video, louder), 0.0)
+    fields = state.item(REPORT, ("parts.parts", "report.said")).fields
+    assert [part.text for part in fields["parts.parts"]] == ["part 0", "part 1"]
+    assert [one.said for one in fields["report.said"]] == ["!", "!"]

@@ -18,12 +18,13 @@ import pytest
 
 from vidpipe.library.library import Library
 from vidpipe.library.states import Revalidation, revalidate
-from vidpipe.runner.plan import Plan
+from vidpipe.runner.plan import Plan, record_specs
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import IngestFacts, StageEvent
+from vidpipe.stages.contract import StageEvent
 from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.library import sample_library
 from vidpipe_tests.runner.tagged_library import GRAPH, LONG, NAMES, PLAIN, SHARP, write_rules
 
@@ -50,6 +51,7 @@ def opened(settings: Settings, graph: StageGraph = GRAPH) -> Iterator[Library]:
 def run(library: Library, observer: Any = None, cancelled: threading.Event | None = None,
         videos: list[str] | None = None, stages: list[str] | None = None) -> RunReport:  # fmt: skip
     plan = Plan.make(library.graph, library.settings, stages)
+    record_specs(library, plan)
     more: dict[str, Any] = {"observer": observer} if observer else {}
     return Runner(library, plan, cancelled=cancelled or threading.Event(), sweep_size=8, **more).run(
         RunRequest(videos=videos)
@@ -187,11 +189,13 @@ def test_a_video_that_another_run_holds_is_left_alone_and_stays_due(settings: Se
 def test_a_rule_that_fails_for_one_video_is_narrowed_down_to_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stored result of another shape, as an older version may have left it."""
+    """A stored result of another shape, as an older version may have left it; only what changed rules read matters."""
     with opened(settings) as library:
         odd = sample_library.sha256_of(NAMES[5])
         library.collections["videos"].update_one({"_id": odd}, {"$set": {"scenes.duration_s": "long"}})
         write_rules(settings, [LONG, SHARP])
+        assert run(library).ok
+        write_rules(settings, [{**LONG, "metadata_conditions": [{"duration_gt": 31}]}, SHARP])
         report = run(library)
         assert [(event.sha256, event.stage) for event in report.failures] == [(odd, "tags")]
         assert report.counts["tags"] == {"computed": len(NAMES) - 1, "failed": 1}

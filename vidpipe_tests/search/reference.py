@@ -12,10 +12,10 @@ from typing import Any
 
 from vidpipe.library.library import Library
 from vidpipe.library.queries.show import overall_state
-from vidpipe.search.analysis import language_of, stems, tokens
 from vidpipe.search.fields import Fields, term_key
 from vidpipe.search.query import And, Between, InState, Node, Not, Or, Term, Words, wanted
 from vidpipe.stages.search_fields import Moment, SearchField
+from vidpipe.text.stems import language_of, stems, tokens
 from vidpipe.text.words import search_forms
 
 MOMENT_FIELDS = ("said", "scene", "chapter", "screen")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vidpipe.search.fields import Fields, term_key
 from vidpipe.search.query import And, Between, InState, Node, Not, Or, Term, Words
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.library.sample_library import GRAPH
 
 FIELDS = Fields(GRAPH)

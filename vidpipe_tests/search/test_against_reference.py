@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from vidpipe.library.changes import Changes
 from vidpipe.library.library import Library
-from vidpipe.search.analysis import LANGUAGES, composed, stems, tokens, words_in
 from vidpipe.search.engine import Engine
 from vidpipe.search.grammar import parse
 from vidpipe.search.index import SearchIndex
 from vidpipe.search.pages import Order
 from vidpipe.search.query import And, Node, Not, Or, Term, Words, wanted
 from vidpipe.settings import Settings
+from vidpipe.text.stems import LANGUAGES, composed, stems, tokens, words_in
 from vidpipe_tests.library.sample_library import GRAPH, plan_of
 from vidpipe_tests.search import reference
 from vidpipe_tests.search.strategies import FIELDS, Asked, StoredVideo, queries, videos

@@ -18,7 +18,7 @@ from vidpipe.search.index import SearchIndex
 from vidpipe.search.query import QueryError
 from vidpipe.search.saved import SavedSearches
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.library import sample_library
 
 HARBOUR, RACE, HOSTILE = (sample_library.sha256_of(name) for name in sample_library.CONTENTS)

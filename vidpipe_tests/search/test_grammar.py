@@ -12,10 +12,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from vidpipe.library.states import STATES
-from vidpipe.search.analysis import tokens
 from vidpipe.search.fields import Fields
 from vidpipe.search.grammar import DEEPEST, LONGEST_QUERY, MOST_CONDITIONS, parse, quoted
 from vidpipe.search.query import EVERYTHING, And, Between, InState, Node, Not, Or, QueryError, Term, Words
+from vidpipe.text.stems import tokens
 from vidpipe_tests.default_graph import GRAPH
 
 FIELDS = Fields(GRAPH)

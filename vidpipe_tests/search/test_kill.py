@@ -20,7 +20,7 @@ from vidpipe.search.catch_up import State
 from vidpipe.search.documents import VIDEO, id_head, marked, term_path, text_path
 from vidpipe.search.index import SearchIndex, rebuild
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.library.sample_library import GRAPH
 
 _IDS = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(40)]
@@ -39,7 +39,8 @@ def _write(settings: Settings, seed: int) -> None:
                 facts = IngestFacts(path=ids[0], size_bytes=1, modified_ns=1, labels=labels, titles=(title,))
                 library.videos.add(ids[0], facts)
             elif action < 0.9:
-                library.videos.annotate(ids, lambda: dict.fromkeys(ids, Annotations(labels, (title,))))  # noqa: B023
+                said = Annotations({"labels": labels, "titles": (title,)})
+                library.videos.annotate(ids, lambda: dict.fromkeys(ids, said))  # noqa: B023
             else:
                 forget(library, ids[:1], lambda _: None)
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidpipe.search.analysis import PLAIN, composed
-from vidpipe.search.matching import CONTEXT, Match, Matcher
+from vidpipe.search.matching import CONTEXT, MatchedText, Matcher
 from vidpipe.search.query import Term, Words
 from vidpipe.stages.search_fields import SearchField
+from vidpipe.text.stems import PLAIN, composed
 
 DESCRIPTION = SearchField("description", "text", lambda result: (), "", weight=4)
 TITLE = SearchField("title", "text", lambda result: (), "", weight=8, compound=True)
@@ -17,11 +17,13 @@ SOURCE = SearchField("source", "text", lambda result: (), "", weight=0)
 TAG = SearchField("tag", "term", lambda result: (), "", weight=10)
 
 
-def match(text: str, *wanted: Words | Term, field: SearchField = DESCRIPTION, language: str = "eng") -> Match | None:
+def match(
+    text: str, *wanted: Words | Term, field: SearchField = DESCRIPTION, language: str = "eng"
+) -> MatchedText | None:
     return Matcher(wanted).match(field, text, language)
 
 
-def highlighted(found: Match | None) -> list[str]:
+def highlighted(found: MatchedText | None) -> list[str]:
     return [found.text[start:end] for start, end in found.highlights] if found else []
 
 

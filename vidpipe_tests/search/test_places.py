@@ -13,7 +13,7 @@ from vidpipe.library.library import Library
 from vidpipe.search.engine import Engine, SearchPage
 from vidpipe.search.index import SearchIndex
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.library import sample_library
 
 

@@ -15,7 +15,7 @@ from vidpipe.runner.runner import Runner
 from vidpipe.search.engine import Engine
 from vidpipe.search.index import SearchIndex
 from vidpipe.settings import Settings, init_home
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.default_graph import GRAPH
 
 #: Name -> labels and titles that its sources give it.

@@ -65,7 +65,7 @@ class IngestHome:
 
     def with_download(self, **changes: Any) -> Settings:
         quick: dict[str, Any] = {
-            "backoff": 0.01, "retries": 3, "connect_timeout": 2.0, "read_timeout": 2.0, "min_free_mb": 0,
+            "backoff": 0.01, "retries": 3, "connect_timeout": 10.0, "read_timeout": 15.0, "min_free_mb": 0,
             "allowed_private": (f"127.0.0.1:{self.server.port}",),
         }  # fmt: skip
         self.settings = Settings(home=self.home, download=Download(**{**quick, **changes}))

@@ -24,11 +24,12 @@ def label_item(clip: Path, *, previous: StageResult | None = None, sha256: str =
     }
     fields |= {
         "ingest.names": (clip.name,), "ingest.urls": (f"https://videos.example/{clip.name}",),
-        "ingest.labels": (), "ingest.titles": (),
+        "ingest.labels": (), "ingest.titles": (), "ingest.source_data": {}, "ingest.verdicts": (),
         "scenes.count": 2, "scenes.cuts_per_minute": 6.0, "scenes.mean_scene_s": 10.0, "scenes.stats": STATS,
         "scenes.damage": None, "scenes.duration_s": metadata.duration_s,
         "descriptions.text": "", "descriptions.tags": (), "descriptions.model": "Qwen2-VL",
-        "descriptions.category": None, "sentiment.label": "no basis", "sentiment.score": None,
+        "descriptions.category": None, "descriptions.questions": (), "descriptions.scenes": (),
+        "scenes.scenes": (), "sentiment.label": "no basis", "sentiment.score": None,
         "tags.tags": (),
     }  # fmt: skip
     fields |= {name.replace("__", "."): value for name, value in changed.items()}

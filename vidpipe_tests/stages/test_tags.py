@@ -11,11 +11,11 @@ from vidpipe.models.describing_model import MeasuredFacts
 from vidpipe.models.statistics import describe_video
 from vidpipe.stages.contract import Cancelled
 from vidpipe.stages.results import ModelTag, Tag, Tags
-from vidpipe.stages.rule_facts import rule_facts
-from vidpipe.stages.tags import READS, give_tags
+from vidpipe.stages.rule_facts import needed_reads, rule_facts
+from vidpipe.stages.tags import SCENE_READS, STAGE, give_tags, looks_at
 from vidpipe.tagging.categories import classify
-from vidpipe.tagging.facts import RuleFacts
-from vidpipe.tagging.rules import evaluate
+from vidpipe.tagging.evaluation import evaluate
+from vidpipe.tagging.facts import FIELDS, LIST_FIELDS, TEXT_FIELDS, RuleFacts
 from vidpipe_tests import clips
 from vidpipe_tests.stages.label_items import STATS, label_context, label_item
 
@@ -158,13 +158,34 @@ def test_a_cancelled_run_stops_before_the_next_video(home: Path, clip: Path) -> 
         next(give_tags([label_item(clip)], context))
 
 
-def test_the_stage_reads_every_field_that_its_facts_need_and_no_other(clip: Path) -> None:
+def test_the_stage_reads_every_field_that_facts_are_made_from_and_no_other() -> None:
+    checked = {*FIELDS, *TEXT_FIELDS, *LIST_FIELDS}
+    needed = needed_reads(checked, of_scenes=checked)
+    optional = {"descriptions.found", "speech.segments", "screen_text.entries", "objects.labels", *SCENE_READS}
+    assert needed - optional == {*STAGE.reads} - {"ingest.verdicts", "descriptions.model"}
+    assert optional <= needed
+
+
+@pytest.mark.parametrize("name", [*FIELDS, *TEXT_FIELDS, *LIST_FIELDS])
+def test_a_fact_is_made_from_the_fields_that_are_named_for_it(clip: Path, name: str) -> None:
     item = label_item(clip)
-    read = {name: item.fields[name] for name in READS}
-    rule_facts(read)
-    for name in READS:
-        with pytest.raises(KeyError):
-            rule_facts({other: value for other, value in read.items() if other != name})
+    facts = rule_facts({read: item.fields[read] for read in needed_reads([name]) & item.fields.keys()})
+    if name in TEXT_FIELDS:
+        facts.texts(name)
+    else:
+        facts.value(FIELDS.get(name) or LIST_FIELDS[name])
+
+
+def test_the_stage_looks_only_at_what_its_rules_check(home: Path) -> None:
+    write_rules(home, {"name": "dark", "tags": ["Dark"], "metadata_conditions": {"brightness_lt": 0.1}})
+    resources = label_context(home, "custom_tags").resources
+    always = {"descriptions.tags", "descriptions.model", "ingest.verdicts"}
+    assert looks_at(resources, judged_scenes=False) == {"scenes.stats", *always}
+    assert looks_at(resources, judged_scenes=True) == {"scenes.stats", "scenes.scenes", *always}
+    scene = {"id": "dark", "scope": "scene", "selections": {"a": {"brightness|lt": 0.1}}, "tags": ["Dark"]}
+    write_rules(home, scene)
+    resources = label_context(home, "custom_tags").resources
+    assert looks_at(resources, judged_scenes=False) == {"scenes.stats", "scenes.scenes", *always}
 
 
 def test_every_cue_is_heard_once_whatever_its_stream(clip: Path) -> None:
@@ -208,7 +229,7 @@ def test_the_default_keywords_read_nothing_into_a_description_made_of_measuremen
     )  # fmt: skip
     context = label_context(home, "custom_tags", "categories")
     facts = RuleFacts(description=text)
-    assert evaluate(context.resources["custom_tags"], facts) == ()
+    assert evaluate(context.resources["custom_tags"], facts).tags == ()
     assert classify(context.resources["categories"], facts).category == "Unclassified"
 
 

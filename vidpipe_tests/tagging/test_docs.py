@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 
 from vidpipe.models.questions import parse_priority_keywords
+from vidpipe.settings.home import DEFAULT_RULES
 from vidpipe.tagging.blocks import BLOCKS
-from vidpipe.tagging.categories import parse_categories
-from vidpipe.tagging.facts import FIELDS
+from vidpipe.tagging.categories import parse_categories, parse_category_set
+from vidpipe.tagging.category_files import category_file
+from vidpipe.tagging.facts import FIELDS, LIST_FIELDS, OWN_VOCABULARY, TEXT_FIELDS
+from vidpipe.tagging.field_conditions import MODIFIERS
+from vidpipe.tagging.rule import FullRuleSource
+from vidpipe.tagging.rule_check import check_rules
+from vidpipe.tagging.rule_files import RuleFile
 from vidpipe.tagging.rules import parse_rules
 
 PAGE = Path(__file__).parents[2] / "docs" / "rules.md"
@@ -25,6 +31,26 @@ def page() -> str:
 def test_every_field_alias_and_block_is_in_the_tables(page: str) -> None:
     documented = {name for line in page.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line)}
     assert documented >= {name for spec in FIELDS.values() for name in (spec.name, *spec.aliases)} | set(BLOCKS)
+    assert documented >= {*TEXT_FIELDS, *LIST_FIELDS, *MODIFIERS, *FullRuleSource.model_fields}
+
+
+def test_the_examples_of_the_full_form_have_no_errors_and_pass_their_tests(page: str) -> None:
+    first, more, *others = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    examples = [first, first.replace("    tags:", f"{more}    tags:"), *others]
+    assert len(examples) >= 4
+    for number, text in enumerate(examples):
+        assert [
+            one for one in check_rules({f"{number}.yaml": text}, {}, OWN_VOCABULARY, {}) if one.level != "note"
+        ] == []
+
+
+def test_the_example_of_subcategories_is_valid(page: str) -> None:
+    (example,) = (text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if text.startswith("categories:"))
+    files = [category_file((DEFAULT_RULES / "categories.json").read_text(), "categories.json")]
+    found = parse_category_set([*files, RuleFile.parse(example, "rules/own.yaml")])
+    assert {"Curling": "Sports", "Night": "", "City": "Night", "Sky": "Night"}.items() <= {
+        one.name: one.parent for one in found.categories
+    }.items()
 
 
 def test_the_examples_are_valid(page: str) -> None:

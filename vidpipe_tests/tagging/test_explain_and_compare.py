@@ -8,9 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidpipe.stages.tags import tag_changes
-from vidpipe.tagging.blocks import tag_key
+from vidpipe.tagging.comparison import compare
+from vidpipe.tagging.evaluation import evaluate
+from vidpipe.tagging.explanation import explain
 from vidpipe.tagging.facts import RuleFacts
-from vidpipe.tagging.rules import compare, evaluate, explain, parse_rules
+from vidpipe.tagging.rules import parse_rules
+from vidpipe.text.words import tag_key
 from vidpipe_tests.tagging.facts import facts_of
 
 #: A busy machine is no failure.
@@ -65,7 +68,7 @@ FACTS = st.builds(
 @given(RULES, FACTS)
 def test_evaluate_agrees_with_explain(source: list[dict[str, Any]], facts: RuleFacts) -> None:
     rules = parse_rules(json.dumps(source))
-    given_tags = {tag_key(match.tag): match for match in evaluate(rules, facts)}
+    given_tags = {tag_key(match.tag): match for match in evaluate(rules, facts).tags}
     explained = explain(rules, facts)
     for rule in explained:
         enough = all if rule.match == "all" else any
@@ -98,7 +101,7 @@ def test_version_and_outcome_do_not_depend_on_layout(data: st.DataObject, source
     other = [shuffled(rule, data.draw) for rule in source]
     one, two = parse_rules(json.dumps(source)), parse_rules(space + json.dumps({"rules": other}, indent=3) + space)
     assert one.version == two.version
-    assert evaluate(one, facts) == evaluate(two, facts)
+    assert evaluate(one, facts).tags == evaluate(two, facts).tags
 
 
 @unhurried
@@ -107,7 +110,7 @@ def test_the_text_kept_in_the_lineage_explains_as_the_rules_did(source: list[dic
     rules = parse_rules(json.dumps(source))
     again = parse_rules(rules.texts()[rules.version])
     assert again.version == rules.version
-    assert evaluate(again, facts) == evaluate(rules, facts)
+    assert evaluate(again, facts).tags == evaluate(rules, facts).tags
     assert explain(again, facts) == explain(rules, facts)
 
 
@@ -117,14 +120,14 @@ def test_compare_is_silent_just_where_the_versions_are_equal(old: list[Any], new
     before, after = parse_rules(json.dumps(old)), parse_rules(json.dumps(new))
     assert bool(compare(before, after)) == (before.version != after.version)
     if before.version == after.version:
-        assert tag_changes(evaluate(before, facts), evaluate(after, facts)) == []
+        assert tag_changes(evaluate(before, facts).tags, evaluate(after, facts).tags) == []
 
 
 @unhurried
 @given(st.text(alphabet=string.printable + "äß海\u0301", max_size=60))
 def test_any_description_can_be_judged(description: str) -> None:
     rules = parse_rules('[{"tags": "T", "description_keywords": ["a"]}]')
-    assert len(evaluate(rules, facts_of(description=description))) <= 1
+    assert len(evaluate(rules, facts_of(description=description)).tags) <= 1
 
 
 def test_an_explanation_says_what_was_asked_and_found_also_where_it_did_not_match() -> None:
@@ -143,7 +146,7 @@ def test_an_explanation_says_what_was_asked_and_found_also_where_it_did_not_matc
 
 def test_an_explanation_says_where_the_spoken_words_were_looked_for() -> None:
     (rule,) = parse_rules('[{"tags": "Garden", "subtitle_keywords": ["flower", "lake"]}]').rules
-    (block,) = rule.blocks
+    (block,) = rule.blocks()
 
     def found(facts: RuleFacts) -> list[tuple[str, str]]:
         return [(part.asks, part.found) for part in block.parts(facts)]
@@ -163,7 +166,7 @@ def test_a_change_of_the_spoken_keywords_is_another_version_and_is_told() -> Non
     assert one.version == same.version != other.version
     assert [change.keys for change in compare(one, other).changed] == [("description_keywords", "subtitle_keywords")]
     facts = facts_of(subtitles="the lake")
-    (change,) = tag_changes(evaluate(one, facts), evaluate(other, facts))
+    (change,) = tag_changes(evaluate(one, facts).tags, evaluate(other, facts).tags)
     assert (change.change, change.was) == ("removed", 'the subtitles say "lake"')
 
 
@@ -177,7 +180,7 @@ def test_compare_tells_added_removed_renamed_changed_and_reordered_apart() -> No
     assert (change.added, change.removed, change.renamed, change.reordered) == (("e",), ("d",), (("c", "sea"),), True)
     assert [(one.rule, one.keys) for one in change.changed] == [("a", ("metadata_conditions",))]
     facts = facts_of(duration_s=4.5)
-    outcome = tag_changes(evaluate(old, facts), evaluate(new, facts))
+    outcome = tag_changes(evaluate(old, facts).tags, evaluate(new, facts).tags)
     assert [(one.tag, one.change, one.rule) for one in outcome] == [
         ("A", "removed", "a"),
         ("D", "removed", "d"),

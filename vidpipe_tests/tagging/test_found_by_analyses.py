@@ -9,8 +9,10 @@ import pytest
 from vidpipe.errors import SettingsError
 from vidpipe.settings.home import DEFAULT_RULES
 from vidpipe.tagging.categories import classify, parse_categories
+from vidpipe.tagging.evaluation import evaluate
+from vidpipe.tagging.explanation import explain
 from vidpipe.tagging.facts import FIELDS, FieldSpec, RuleFacts, SeenObject, Vocabulary
-from vidpipe.tagging.rules import evaluate, explain, parse_rules
+from vidpipe.tagging.rules import parse_rules
 from vidpipe.text.words import TimedText
 
 SPEECH = TimedText.of(
@@ -31,7 +33,7 @@ def evidence_of(block: dict[str, Any], facts: RuleFacts = TALK) -> str | None:
     """Return the evidence of a rule with this block; None if it does not match. `explain` must agree."""
     rules = parse_rules(json.dumps([block | {"tags": "T"}]))
     (explained,) = explain(rules, facts)
-    found = evaluate(rules, facts)
+    found = evaluate(rules, facts).tags
     assert explained.matched is bool(found)
     assert parse_rules(rules.text).version == rules.version
     return found[0].evidence if found else None
@@ -79,7 +81,7 @@ def test_what_no_analysis_found_never_matches() -> None:
     for spec in (spec for spec in FIELDS.values() if spec.name != "label" and not spec.allowed):
         value = {"number": 0, "flag": True}.get(spec.kind, "x")
         rules = parse_rules(json.dumps([{"metadata_conditions": {spec.name + "_not": value}, "tags": "T"}]))
-        assert evaluate(rules, RuleFacts()) == ()
+        assert evaluate(rules, RuleFacts()).tags == ()
     (rule,) = explain(parse_rules('[{"objects": ["car"], "speech_keywords": ["x"], "tags": "T"}]'), RuleFacts())
     assert [part.found for block in rule.blocks for part in block.parts] == ["not known", "no speech"]
 
@@ -107,7 +109,7 @@ def test_plugins_add_fields_and_texts() -> None:
     with pytest.raises(SettingsError):
         parse_rules(text)
     facts = RuleFacts(values={"sharpness": 4}, found=(TimedText.of("logo", "a logo reads", [(2, "ACME")]),))
-    (given,) = evaluate(parse_rules(text, vocabulary=plugin), facts)
+    (given,) = evaluate(parse_rules(text, vocabulary=plugin), facts).tags
     assert given.evidence == 'sharpness is 4 (asked: above 3); a logo reads "acme" at 0:02'
     categories = parse_categories('{"Brand": {"logo_keywords": "acme", "weights": {"logo_keywords": 3}}}', "", plugin)
     assert classify(categories, facts).score == 3
@@ -137,4 +139,4 @@ def test_a_word_that_is_spoken_and_captioned_counts_once() -> None:
 )
 def test_the_default_rules_claim_what_was_found_for_a_while(facts: dict[str, Any], tags: set[str]) -> None:
     rules = parse_rules((DEFAULT_RULES / "custom_tags.json").read_text(encoding="utf-8"))
-    assert {match.tag for match in evaluate(rules, RuleFacts(**facts)) if not match.facet} == tags
+    assert {match.tag for match in evaluate(rules, RuleFacts(**facts)).tags if not match.facet} == tags

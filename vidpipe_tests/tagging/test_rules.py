@@ -13,7 +13,9 @@ from vidpipe.settings.home import DEFAULT_RULES
 from vidpipe.settings.schema import Rules
 from vidpipe.stages.results import Tag
 from vidpipe.tagging.categories import build_categories
-from vidpipe.tagging.rules import build_rules, evaluate, load_rules, parse_rules
+from vidpipe.tagging.evaluation import evaluate
+from vidpipe.tagging.rules import build_rules, parse_rules
+from vidpipe.tagging.rules_file import read_text
 from vidpipe_tests.tagging.facts import facts_of
 
 #: The example that the older script's users have.
@@ -28,20 +30,20 @@ KNOWN = """{
 
 
 def tags_of(rules: Any, **facts: Any) -> list[str]:
-    return [match.tag for match in evaluate(parse_rules(json.dumps(rules)), facts_of(**facts))]
+    return [match.tag for match in evaluate(parse_rules(json.dumps(rules)), facts_of(**facts)).tags]
 
 
 def test_the_known_file_gives_the_tags_its_users_expect() -> None:
     rules = parse_rules(KNOWN)
     long_film = facts_of(resolution="4K", duration_s=601.0, video_codec="h264", bit_rate=2_000_001)
-    given = {match.tag: match for match in evaluate(rules, long_film)}
+    given = {match.tag: match for match in evaluate(rules, long_film).tags}
     assert list(given) == ["High Resolution", "Extended Play", "High Bitrate", "H.264 Codec"]
     assert given["Extended Play"].rule == "High Resolution + Extended Play"
     assert given["Extended Play"].evidence == ("duration is 601 s (asked: above 600 s), resolution is 4K (asked: 4K)")
     short_film = facts_of(resolution="4K", duration_s=600.0, video_codec="hevc", bit_rate=9_000_000)
-    assert evaluate(rules, short_film) == ()
+    assert evaluate(rules, short_film).tags == ()
     flight = facts_of(description="A drone circles a tower.", model_tags=("explosive",))
-    assert [match.tag for match in evaluate(rules, flight)] == [
+    assert [match.tag for match in evaluate(rules, flight).tags] == [
         "Aerial Shot", "Drone Footage", "High-Intensity", "Action-Packed",
     ]  # fmt: skip
 
@@ -68,7 +70,7 @@ def test_a_tag_is_given_once_and_the_first_rule_gets_the_credit() -> None:
         '[{"name": "a", "description_keywords": "sea", "tags": "Water"},'
         ' {"name": "b", "description_keywords": "sea", "tags": ["water", "Sea"]}]'
     )
-    assert [(match.tag, match.rule) for match in evaluate(rules, facts_of(description="sea"))] == [
+    assert [(match.tag, match.rule) for match in evaluate(rules, facts_of(description="sea")).tags] == [
         ("Water", "a"),
         ("Sea", "b"),
     ]
@@ -138,11 +140,11 @@ def test_the_name_of_an_unnamed_rule_stays_when_rules_above_it_come_and_go() -> 
         (
             '[{"name": "N", "tags": "a", "description_keywords": "x"},'
             ' {"name": "n", "tags": "a", "description_keywords": "x"}]',
-            ["rule 1 and rule 2", 'have the same name "n"'],
+            ['rule 1 ("N")', 'rule 2 ("n")', 'have the same name "n"'],
         ),
         ('[{"tags": ["a"], "tags": ["b"]}]', ['duplicate key "tags"']),
         ('[{"tags": ["a"], "metadata_conditions": {"width": NaN}}]', ["NaN"]),
-        ('{"rulez": []}', ['the key "rules"', 'found "rulez"']),
+        ('{"rulez": []}', ['the key "rules"', '"rulez" is not a known key']),
         ('{"rules": {}}', ["a list of rules"]),
         ("[1]", ["rule 1", "found 1, expected an object"]),
         ('[\n{"tags": ["a"],}]', ["line 2, column 16", "no comma after the last entry"]),
@@ -159,14 +161,15 @@ def test_a_wrong_file_is_refused_with_place_finding_and_advice(text: str, said: 
 
 def test_a_file_that_is_missing_or_no_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"No such file.*vidpipe init.*CustomTagRules"):
-        load_rules(tmp_path / "none.json", "rules/none.json")
+        read_text(tmp_path / "none.json", "rules/none.json", "CustomTagRules")
     (tmp_path / "binary.json").write_bytes(b"[\xff]")
     with pytest.raises(SettingsError, match="not UTF-8"):
-        load_rules(tmp_path / "binary.json")
+        read_text(tmp_path / "binary.json", "binary.json", "CustomTagRules")
 
 
 def test_a_home_without_rules_uses_the_defaults_but_a_named_file_must_be_there(tmp_path: Path) -> None:
-    assert build_rules(Settings(home=tmp_path)).version == load_rules(DEFAULT_RULES / "custom_tags.json").version
+    default = parse_rules((DEFAULT_RULES / "custom_tags.json").read_text(encoding="utf-8"))
+    assert build_rules(Settings(home=tmp_path)).version == default.version
     assert build_categories(Settings(home=tmp_path)).categories
     assert "Drone Footage" in build_priority_keywords(Settings(home=tmp_path)).keywords
     with pytest.raises(SettingsError, match=r"mine\.json"):
@@ -182,13 +185,13 @@ def test_labels_match_as_wholes_and_the_evidence_says_who_gave_them() -> None:
         ' {"metadata_conditions": {"label_in": ["CATS"], "label_not": "dogs"}, "tags": ["Cats"]},'
         ' {"subtitle_keywords": "harbour", "tags": ["Sea"]}]'
     )
-    found = evaluate(rules, facts_of(labels=("cats", "Street_Performance"), source_titles=("Old harbour",)))
+    found = evaluate(rules, facts_of(labels=("cats", "Street_Performance"), source_titles=("Old harbour",))).tags
     assert {match.tag: match.evidence for match in found} == {
         "Busker": 'the list or user that added it labels it "Street_Performance"',
         "Cats": "label is cats and street performance (asked: cats and not dogs)",
         "Sea": 'the title from its list or user says "harbour"',
     }
-    assert evaluate(rules, facts_of()) == ()
+    assert evaluate(rules, facts_of()).tags == ()
 
 
 def test_a_facet_is_marked_and_changes_the_version_only_where_it_is_set() -> None:
@@ -197,5 +200,5 @@ def test_a_facet_is_marked_and_changes_the_version_only_where_it_is_set() -> Non
         parse_rules(json.dumps([rule | more])) for more in ({}, {"facet": False}, {"facet": True})
     )
     assert plain.version == no_facet.version != facet.version == parse_rules(facet.text).version
-    assert [evaluate(rules, facts_of(resolution="SD"))[0].facet for rules in (plain, facet)] == [False, True]
+    assert [evaluate(rules, facts_of(resolution="SD")).tags[0].facet for rules in (plain, facet)] == [False, True]
     assert not Tag.model_validate({"tag": "SD", "rule": "stored before there were facets"}).facet

@@ -34,9 +34,9 @@ VIDEO = "0" * 64
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
 #: What needs no key, what needs the scope admin, and what is no GET but only shows something.
 OPEN = {"/api/v1/health", "/api/v1/session"}
-ADMIN = re.compile(r"/api/v1/(settings/files/|forget$)")
+ADMIN = re.compile(r"/api/v1/(settings/files/|forget$|rules/apply$)")
 SHOWS = re.compile(r"/api/v1/videos/[^/]+/proxy$")
-PAGES = ("/", f"/videos/{VIDEO}", "/review", "/add", "/status", "/settings")
+PAGES = ("/", f"/videos/{VIDEO}", "/review", "/add", "/status", "/settings", "/rules", "/rules/edit", "/duplicates")
 
 
 @pytest.fixture(scope="module")

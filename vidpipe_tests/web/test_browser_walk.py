@@ -35,6 +35,10 @@ def test_axe_finds_nothing_serious_on_any_page(
         video,
         "/review",
         "/review?tag=Silent",
+        "/rules",
+        "/duplicates",
+        "/rules/edit?rule=silent",
+        "/rules/history",
         "/add",
         "/status",
         "/settings",
@@ -52,7 +56,19 @@ def test_axe_finds_nothing_serious_on_any_page(
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/review?tag=Silent", "/add", "/status", "/settings", "/login", "/videos/{video}"]
+    "path",
+    [
+        "/",
+        "/review?tag=Silent",
+        "/add",
+        "/rules",
+        "/rules/edit",
+        "/duplicates",
+        "/status",
+        "/settings",
+        "/login",
+        "/videos/{video}",
+    ],
 )
 def test_no_page_is_wider_than_a_phone(page: Page, path: str, small_library: SmallLibrary) -> None:
     page.set_viewport_size({"width": 360, "height": 740})

@@ -28,7 +28,7 @@ def bytes_of_an_upload(context: Any, value: Any) -> bytes:
 
 
 #: Answers that do not end; and what starts processes, or would leave no video to ask about.
-_EVENTS, _STARTS_WORK = r"/events$", r"/(runs|sources|retry|ask|proxy|forget)$"
+_EVENTS, _STARTS_WORK = r"/events$", r"/(runs|sources|retry|ask|proxy|forget|plan|apply)$"
 _ADDRESS = "http://127.0.0.1:8000"
 
 

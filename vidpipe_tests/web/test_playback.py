@@ -20,7 +20,7 @@ from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunRequest
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe.web.app import create_app
 from vidpipe.web.home import WebHome
 from vidpipe_tests import clips

@@ -94,6 +94,17 @@ def test_tags_are_explained_by_rules(api: TestClient, cuts: str) -> None:
     assert not reasons["stored_are_out_of_date"]
 
 
+def test_an_explanation_of_one_tag_says_also_why_it_is_not_there(api: TestClient, cuts: str) -> None:
+    reasons = api.get(f"{cuts}/explain", params={"tag": "Portrait"}).json()
+    ((tag,), rules) = reasons["tags"], reasons["rules"]
+    assert (tag["tag"], tag["stored"], tag["since"]) == ("Portrait", False, None)
+    assert {rule["rule"] for rule in rules} >= {tag["rule"]}
+    assert all(rule["lacking"] for rule in rules)
+    unknown = api.get(f"{cuts}/explain", params={"tag": "Portrat"})
+    assert unknown.status_code in (400, 422)
+    assert "Did you mean Portrait" in unknown.text
+
+
 def test_history_is_paged_from_the_newest(api: TestClient, talk: str) -> None:
     whole = api.get(f"{talk}/history", params={"limit": 500}).json()["items"]
     pages, after = [], None

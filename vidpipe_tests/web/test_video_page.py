@@ -150,3 +150,19 @@ def test_lanes_join_frames_and_name_what_is_found() -> None:
     assert made["Cuts"] == [(4.0, 4.0, "scene 2")]
     assert made["Hits"] == [(4.0, 8.0, "a cat")]
     assert made["Sentiment"][0][3] > 0.3
+
+
+def test_the_explanations_of_the_page_are_html_of_the_server_in_which_hostile_texts_stay_text(
+    client: TestClient, path: str, own_library: SmallLibrary
+) -> None:
+    with Library.open(own_library.settings, build_graph(own_library.settings)) as library:
+        library.collections["videos"].update_one(
+            {"_id": own_library.videos[TALK]}, {"$set": {"ingest.names": [HOSTILE_TEXT]}}
+        )
+    page = client.get(f"{path}/explain")
+    assert page.status_code == 200
+    assert "lacks" in page.text
+    assert not {"script", "textarea"} & {name for name, _ in Html(page.text).elements}
+    assert "onerror" not in {name for _, attributes in Html(page.text).elements for name in attributes}
+    assert "rule “" in Html(client.get(f"{path}/explain", params={"tag": "Portrait"}).text).text
+    assert client.get(f"{path}/explain", params={"tag": "Portrat"}).status_code == 400

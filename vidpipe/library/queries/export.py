@@ -13,7 +13,6 @@ import json
 import logging
 import math
 import os
-import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,34 +22,38 @@ from typing import IO, Any, Literal
 
 from vidpipe.errors import SettingsError, UnavailableError
 from vidpipe.library.library import Library
+from vidpipe.library.queries import as_of
 from vidpipe.library.queries.json_encoding import to_json
-from vidpipe.library.queries.show import views
+from vidpipe.library.queries.show import described_by, views
 from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked
 from vidpipe.safe_files import check_replaceable
 from vidpipe.stages.analyses.declaration import NO_ANALYSES, Column, EnabledAnalyses
+from vidpipe.text.csv_cells import csv_text
 
 log = logging.getLogger(__name__)
 
 Format = Literal["json", "jsonl", "csv", "parquet"]
 
 _SUFFIXES: Mapping[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
-_FORMULA = re.compile(r"^[\s\0]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 
 #: column -> type. Lists are lists in Parquet and joined by "; " in CSV.
-_VIDEO_COLUMNS = {
+VIDEO_COLUMNS = {
     "video": "text", "name": "text", "names": "texts", "urls": "texts", "path": "text", "added_at": "time",
     "state": "text", "title": "text", "titles": "texts", "file_title": "text", "labels": "texts",
     "duration_s": "number", "size_bytes": "whole", "bit_rate": "whole", "container": "text", "video_codec": "text",
     "width": "whole", "height": "whole", "resolution": "text", "orientation": "text", "frame_rate": "number",
     "frame_count": "whole", "hdr": "text", "audio_streams": "whole", "subtitle_streams": "whole", "scenes": "whole",
     "cuts_per_minute": "number", "brightness": "number", "contrast": "number", "saturation": "number",
-    "motion": "number", "loudness_db": "number", "silence_share": "number", "damage": "text", "description": "text",
-    "described_by": "text", "sentiment": "text", "sentiment_score": "number", "sentiment_reason": "text",
-    "summary": "text", "keywords": "texts", "tags": "texts", "ai_generated_tags": "texts", "category": "text",
-    "category_score": "number", "proposed_category": "text", "answers": "text", "errors": "texts",
+    "motion": "number", "loudness_db": "number", "silence_share": "number", "damage": "text", "checked_at": "time",
+    "damaged_times": "texts", "description": "text", "described_by": "text", "sentiment": "text",
+    "sentiment_score": "number", "sentiment_reason": "text", "summary": "text", "keywords": "texts",
+    "tags": "texts", "ai_generated_tags": "texts", "category": "text", "subcategory": "text",
+    "category_score": "number", "category_margin": "number", "proposed_category": "text",
+    "answers": "text", "errors": "texts", "tag_rules": "texts", "rules_version": "text",
+    "model_version": "text",
 }  # fmt: skip
-_SCENE_COLUMNS = {
+SCENE_COLUMNS = {
     "video": "text", "name": "text", "path": "text", "title": "text", "labels": "texts", "tags": "texts",
     "category": "text", "index": "whole", "start_s": "number", "end_s": "number", "start_frame": "whole",
     "end_frame": "whole", "thumbnail": "text", "description": "text", "described_by": "text", "brightness": "number",
@@ -59,6 +62,8 @@ _SCENE_COLUMNS = {
 }  # fmt: skip
 _OF_THE_VIDEO = ("name", "names", "urls", "path", "added_at", "state", "title", "titles", "labels", "size_bytes")
 _STATS = ("brightness", "contrast", "saturation", "motion", "loudness_db", "silence_share")
+
+_MAX_PARTITIONS = 10_000
 
 Rows = Iterator[list[Document]]
 
@@ -96,6 +101,7 @@ def export(
     analyses: EnabledAnalyses = NO_ANALYSES,
     ids: Sequence[str] | None = None,
     scenes: bool = False,
+    past: as_of.AsOf | None = None,
     batch_size: int = 100,
 ) -> ExportSummary:
     """Write videos.
@@ -109,34 +115,40 @@ def export(
         analyses: Their columns are added to those of videos.
         ids: The videos to write; None: all.
         scenes: In csv and parquet: one row per scene instead of one per video.
+        past: Write only tags and categories, as of its time, of the videos of that time.
         batch_size: Videos read at once.
 
     Raises:
         SettingsError: The destination does not fit the format.
         UnavailableError: The destination cannot be written.
     """
-    batches = _documents(library, specs, ids, batch_size)
+    read = past.read if past else lambda batch: list(views(library, batch, specs))
+    batches = _documents(library, read, ids, batch_size)
     scenes = scenes and file_format in ("csv", "parquet")
     if not isinstance(destination, Path):
         if file_format in ("json", "parquet"):
             raise SettingsError(f"{file_format} cannot be written to a stream.", "Use jsonl or csv.")
-        return _write(batches, destination, "-", file_format, analyses, scenes=scenes)
+        return _write(batches, destination, "-", file_format, analyses, scenes=scenes, past=bool(past))
     if file_format == "json":
         return _write_folder(batches, destination)
     path = destination
     if path.is_dir():
         path = path / f"{'scenes' if scenes else 'videos'}.{file_format}"
     with replacing(path) as file:
-        return _write(batches, file, str(path), file_format, analyses, scenes=scenes)
+        return _write(batches, file, str(path), file_format, analyses, scenes=scenes, past=bool(past))
 
 
-def _documents(library: Library, specs: Mapping[str, str], ids: Sequence[str] | None, batch_size: int) -> Rows:
-    """Yield batches of videos as `views` returns them, by hash."""
+def _documents(
+    library: Library, read: Callable[[list[str]], list[Document]], ids: Sequence[str] | None, batch_size: int
+) -> Rows:
+    """Yield batches of videos as `read` returns them, by hash."""
     with library.connection.errors_explained():
         if ids is None:
             ids = [row["_id"] for row in library.collections["videos"].find({}, {"_id": 1})]
     for batch in chunked(sorted(set(ids)), batch_size):
-        yield list(views(library, batch, specs))
+        with library.connection.errors_explained():
+            found = read(batch)
+        yield found
 
 
 def _write_folder(batches: Rows, folder: Path) -> ExportSummary:
@@ -154,26 +166,29 @@ def _write_folder(batches: Rows, folder: Path) -> ExportSummary:
 
 
 def _write(
-    batches: Rows, file: IO[bytes], shown: str, file_format: Format, analyses: EnabledAnalyses, *, scenes: bool
-) -> ExportSummary:
+    batches: Rows, file: IO[bytes], shown: str, file_format: Format, analyses: EnabledAnalyses, *, scenes: bool,
+    past: bool,
+) -> ExportSummary:  # fmt: skip
     videos = rows = 0
     added = {
         name: (analysis.stage.key, column)
         for analysis in analyses.analyses
         for name, column in analysis.columns.items()
-        if name not in _VIDEO_COLUMNS
+        if name not in VIDEO_COLUMNS
     }
-    kinds = _VIDEO_COLUMNS | {name: _kind(column) for name, (_, column) in added.items()}
+    kinds = VIDEO_COLUMNS | {name: _kind(column) for name, (_, column) in added.items()}
 
     def tables() -> Rows:
         nonlocal videos, rows
         for batch in batches:
             table = batch
-            if scenes:
-                table = [row for document in batch for row in _scene_rows(document)]
+            if past and file_format != "jsonl":
+                table = as_of.rows(batch)
+            elif scenes:
+                table = [row for document in batch for row in scene_rows(document)]
             elif file_format != "jsonl":
                 table = [
-                    _video_row(document)
+                    video_row(document)
                     | {name: _added_cell(name, column, document.get(key)) for name, (key, column) in added.items()}
                     for document in batch
                 ]
@@ -186,7 +201,7 @@ def _write(
             file.writelines(to_json(document) + b"\n" for document in table)
     else:
         write = _write_csv if file_format == "csv" else _write_parquet
-        write(tables(), file, _SCENE_COLUMNS if scenes else kinds)
+        write(tables(), file, as_of.COLUMNS if past else SCENE_COLUMNS if scenes else kinds)
     return ExportSummary(shown, file_format, videos, rows, scenes)
 
 
@@ -219,6 +234,23 @@ def _write_parquet(tables: Rows, file: IO[bytes], columns: Mapping[str, str]) ->
             writer.write_table(pa.Table.from_pylist([_encodable(row) for row in table], schema=schema))
 
 
+def write_partitions(table: Path, folder: Path) -> None:
+    """Write a Parquet file as folders category=NAME, the names percent-encoded as readers of such datasets expect.
+
+    Raises:
+        UnavailableError: The folder cannot be written.
+    """
+    import pyarrow as pa
+    from pyarrow import dataset
+
+    partitioning = dataset.partitioning(pa.schema([("category", pa.string())]), flavor="hive")
+    with _errors_explained(folder):
+        dataset.write_dataset(
+            dataset.dataset(table), folder, format="parquet", partitioning=partitioning, use_threads=False,
+            basename_template="part-{i}.parquet", max_partitions=_MAX_PARTITIONS,
+        )  # fmt: skip
+
+
 def _encodable(row: Document) -> Document:
     """Replace lone surrogates in texts, which Parquet cannot hold."""
     return {
@@ -233,12 +265,12 @@ def _csv_cell(value: Any, kind: str) -> Any:
     if kind == "texts":
         value = "; ".join(value)
     if kind in ("text", "texts"):
-        value = value.replace("\r\n", "\n").replace("\r", "\n")  # the writer does not quote a \r, which ends a row, too
-        return f"'{value}" if _FORMULA.match(value) else value
+        return csv_text(value)
     return value.isoformat() if kind == "time" else value
 
 
-def _video_row(document: Document) -> Document:
+def video_row(document: Document) -> Document:
+    """Return the cells of `VIDEO_COLUMNS` of a video's `view`."""
     video = document["video"]
     metadata: Document = document["metadata"] or {}
     summary: Document = document["scene_summary"] or {}
@@ -246,9 +278,10 @@ def _video_row(document: Document) -> Document:
     description: Document = document["description"] or {}
     sentiment: Document = document["sentiment"] or {}
     category: Document = document["category"] or {}
+    checked: Document = document["checked"] or {}
     errors = {name: stage["error"] for name, stage in document["stages"].items() if stage.get("error")}
     return {
-        **{name: metadata.get(name) for name in _VIDEO_COLUMNS},
+        **{name: metadata.get(name) for name in VIDEO_COLUMNS},
         **{name: video[name] for name in _OF_THE_VIDEO},
         **{name: stats.get(name) for name in _STATS},
         "video": video["sha256"],
@@ -258,8 +291,10 @@ def _video_row(document: Document) -> Document:
         "scenes": summary.get("count"),
         "cuts_per_minute": summary.get("cuts_per_minute"),
         "damage": (document["damage"] or {}).get("sentence"),
+        "checked_at": checked.get("at"),
+        "damaged_times": [f"{span['start_s']:.3f}-{span['end_s']:.3f}" for span in checked.get("spans", ())],
         "description": description.get("text"),
-        "described_by": description.get("model"),
+        "described_by": described_by(description) or None,
         "summary": description.get("summary"),
         "keywords": list(description.get("keywords") or ()),
         "ai_generated_tags": [tag["tag"] for tag in description.get("tags") or ()],
@@ -269,9 +304,14 @@ def _video_row(document: Document) -> Document:
         "sentiment_reason": sentiment.get("reason"),
         "tags": [tag["tag"] for tag in document["tags"]],
         "category": category.get("category"),
+        "subcategory": category.get("subcategory"),
         "category_score": category.get("score"),
+        "category_margin": category.get("margin"),
         "proposed_category": (category.get("proposal") or {}).get("category"),
         "errors": [f"{name}: {error['message']}" for name, error in errors.items()],
+        "tag_rules": [tag["rule"] for tag in document["tags"]],
+        "rules_version": document["stages"].get("tags", {}).get("spec"),
+        "model_version": document["stages"].get("descriptions", {}).get("spec"),
     }
 
 
@@ -305,12 +345,13 @@ def _answers(questions: Sequence[Document] | None) -> str | None:
     return json.dumps({answer["id"]: answer["value"] for answer in questions}, ensure_ascii=False)
 
 
-def _scene_rows(document: Document) -> Iterator[Document]:
+def scene_rows(document: Document) -> Iterator[Document]:
+    """Yield the cells of `SCENE_COLUMNS` of each scene of a video's `view`."""
     video = document["video"]
     for scene in document["scenes"]:
         stats: Document = scene.get("stats") or {}
         yield {
-            **{name: scene.get(name) for name in _SCENE_COLUMNS},
+            **{name: scene.get(name) for name in SCENE_COLUMNS},
             **{name: stats.get(name) for name in _STATS},
             **{name: video[name] for name in ("name", "path", "title", "labels")},
             "video": video["sha256"],

@@ -1,4 +1,4 @@
-"""What happened to a video: commits of its stages, and tags that were added, removed or changed."""
+"""What happened to a video: commits of its stages, changes of its tags and category, and verdicts."""
 
 from datetime import datetime
 
@@ -14,7 +14,7 @@ def history(
 ) -> tuple[list[Document], str | None]:
     """Return a page of what happened to a video, newest first, and `after` of the next page; None: it is the last.
 
-    Each entry has `kind` ("commit" or "tag"), `stage`, `at` and `run`.
+    Each entry has `kind` ("commit", "tag", "category" or "verdict"), `stage`, `at` and `run`.
 
     Args:
         library: The library.

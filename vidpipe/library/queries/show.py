@@ -1,11 +1,12 @@
 """Everything that is known of one video, combined from its documents: the output of `vidpipe show` and of exports."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vidpipe.library.library import Library
+from vidpipe.library import server_clock
 from vidpipe.library.schema import Document
 from vidpipe.library.states import WORST_FIRST, State, classify
 from vidpipe.library.videos import NoSuchVideo, in_order_of_addition, name_of, title_of
@@ -13,6 +14,11 @@ from vidpipe.settings.analyses import ANALYSES
 from vidpipe.sources.records import SourceRecord
 from vidpipe.sources.urls import readable_url
 from vidpipe.stages.contract import INGEST
+from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.results import margin_of
+
+if TYPE_CHECKING:
+    from vidpipe.library.library import Library
 
 _SOURCE_FIELDS = {
     "url", "kind", "state", "attempts", "video", "earlier_videos", "content_type", "final_url", "size_bytes",
@@ -42,7 +48,7 @@ def overall_state(document: Document, specs: Mapping[str, str]) -> State:
         document: The video's document with `stages`.
         specs: Today's spec of each stage that can run.
     """
-    now = datetime.now(UTC)
+    now = server_clock.now()
     states = {classify(document["stages"].get(stage, {}), spec, now) for stage, spec in specs.items()}
     return next((state for state in WORST_FIRST if state in states), "current")
 
@@ -80,7 +86,8 @@ def summary(document: Document, specs: Mapping[str, str]) -> Document:
 def view(library: Library, sha256: str, specs: Mapping[str, str]) -> Document:
     """Return one video: video, sources, metadata, scenes, description, sentiment, tags, category, stages, damage.
 
-    Likewise the result of each of vidpipe's analyses, also of one that is disabled now, and of enabled plugins.
+    Likewise what `vidpipe check` found (`checked`), and the result of each of vidpipe's analyses, also of one that is
+    disabled now, and of enabled plugins.
 
     The `title` of the video is the first of its sources' `titles`, else the file's. `names`, `urls` and `titles` are
     the first hundred, `sources` all of them. Missing results are None (scenes and tags: an empty list).
@@ -121,9 +128,19 @@ def views(library: Library, ids: Sequence[str], specs: Mapping[str, str]) -> Ite
         generations = {sha256: row["scene_generation"] for sha256, row in found.items() if row.get("scene_generation")}
         scenes = library.videos.scenes_of(generations)
         sources = _sources(library, list(found))
+        for row in found.values():
+            if origin := (row.get("description") or {}).get("shared_from"):
+                copy = library.collections["videos"].find_one({"_id": origin}, {"ingest.names": 1})
+                row["description"]["shared_from_name"] = name_of(copy) if copy else origin[:12]
     for sha256 in ids:
         if sha256 in found:
-            yield _view(library, found[sha256], scenes.get(sha256, ()), sources.get(sha256, ()), specs)
+            yield view_of(library.graph, found[sha256], scenes.get(sha256, ()), sources.get(sha256, ()), specs)
+
+
+def described_by(description: Mapping[str, Any]) -> str:
+    """Return which model described a video, and the copy whose description it shares."""
+    origin = description.get("shared_from_name") or description.get("shared_from", "")[:12]
+    return (description.get("model") or "") + (f", shared from {origin}" if origin else "")
 
 
 def answers_of(library: Library, sha256: str) -> list[Document]:
@@ -159,22 +176,30 @@ def _sources(library: Library, ids: list[str]) -> dict[str, list[Document]]:
     by_video: dict[str, list[Document]] = {sha256: [] for sha256 in ids}
     for row in in_order_of_addition(library.collections["sources"], ids):
         record = SourceRecord.model_validate({"id": row["_id"], **row})
-        shown = record.model_dump(include=_SOURCE_FIELDS) | {"url": readable_url(record.url)}
+        shown = shown_source(record)
         for sha256 in {record.video, *record.earlier_videos}:
             if sha256 in by_video:
                 by_video[sha256].append(shown)
     return by_video
 
 
-def _view(
-    library: Library,
+def shown_source(record: SourceRecord) -> Document:
+    """Return what `view` contains of a source."""
+    return record.model_dump(include=_SOURCE_FIELDS) | {"url": readable_url(record.url)}
+
+
+def view_of(
+    graph: StageGraph,
     document: Document,
     scenes: Sequence[Document],
     sources: Sequence[Document],
     specs: Mapping[str, str],
 ) -> Document:
+    """Return the `view` of a video's document, with its scenes, and its sources as `shown_source` returns them."""
     facts: Document = document[INGEST]
     summary: Document | None = document.get("scenes")
+    category: Document | None = document.get("category")
+    nothing: Document = {"subcategory": None, "other_reasons": []}
     return {
         "video": {
             "sha256": document["_id"],
@@ -196,14 +221,17 @@ def _view(
         "scene_summary": _without(summary, "thumbnails", "damage") if summary else None,
         "thumbnails": list((summary or {}).get("thumbnails") or ()),
         "damage": (summary or {}).get("damage"),
+        "checked": document.get("checked"),
         "description": _without(document.get("description"), "answers"),
         "sentiment": document.get("sentiment"),
         "tags": list(document.get("tags") or ()),
-        "category": document.get("category"),
+        "scene_tags": list(document.get("scene_tags") or ()),
+        "category": category and nothing | category | {"margin": margin_of(category.get("candidates", ()))},
         **{name: document.get(name) for name in ANALYSES},
-        **{stage.key: document.get(stage.key) for stage in library.graph if stage.optional},
+        **{stage.key: document.get(stage.key) for stage in graph if stage.optional},
+        "fingerprint": _without(document.get("fingerprint"), "hashes", "flat", "whole", "sound"),
         "stages": {
-            stage.name: _stage(document["stages"].get(stage.name, {}), specs.get(stage.name)) for stage in library.graph
+            stage.name: _stage(document["stages"].get(stage.name, {}), specs.get(stage.name)) for stage in graph
         },
     }
 

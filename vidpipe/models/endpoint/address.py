@@ -1,12 +1,13 @@
-"""The address of the model server, and the key sent to it."""
+"""The addresses of the model servers, and the key sent to them."""
 
 import re
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
 from vidpipe.errors import UnavailableError
+from vidpipe.settings.operation import split_list
 from vidpipe.settings.schema import QwenVL
 
 #: What the `openai` client appends to its base URL.
@@ -48,33 +49,29 @@ class ServerAddress:
         return bool(self.key.get_secret_value())
 
 
-def server_address(settings: QwenVL) -> ServerAddress:
-    """Return the server of PublicEndpoint, or of VpcEndpoint with UseVpc.
+def server_addresses(settings: QwenVL) -> tuple[ServerAddress, ...]:
+    """Return the servers of PublicEndpoint, or of VpcEndpoint with UseVpc; each one once.
 
-    With API style openai, the configured address may end before or after /v1 or include the whole path; with pai, it is
+    With API style openai, a configured address may end before or after /v1 or include the whole path; with pai, it is
     used as is.
 
     Raises:
-        UnavailableError: The address is missing or invalid, or the key cannot be sent.
+        UnavailableError: An address is missing or invalid, or the key cannot be sent.
     """
     setting = "VpcEndpoint" if settings.use_vpc else "PublicEndpoint"
-    given = (settings.vpc_endpoint if settings.use_vpc else settings.public_endpoint).strip()
+    given = split_list(settings.vpc_endpoint if settings.use_vpc else settings.public_endpoint)
     if not given:
         other = settings.public_endpoint if settings.use_vpc else settings.vpc_endpoint
         hint = f"Set {setting} in section [QwenVL] of config.ini, or VIDPIPE_QWENVL_{setting.upper()}."
         if other:
             hint += f" UseVpc = {'no' if settings.use_vpc else 'yes'} selects the other endpoint, which is set."
         raise UnavailableError(f"Backend endpoint has no address: {setting} of [QwenVL] is empty.", hint)
-    parts = _split(given, setting)
-    if settings.api_style == "openai":
-        path = parts.path.rstrip("/")
-        if not path.endswith(CHAT_PATH):
-            path += CHAT_PATH if _API_VERSION.search(path) else f"/v1{CHAT_PATH}"
-        parts = parts._replace(path=path)
-    return ServerAddress(urlunsplit(parts), _checked_key(settings.access_key), setting)
+    key = _checked_key(settings.access_key)
+    urls = dict.fromkeys(_url(address, setting, settings.api_style) for address in given)
+    return tuple(ServerAddress(url, key, setting) for url in urls)
 
 
-def _split(given: str, setting: str) -> SplitResult:
+def _url(given: str, setting: str, api_style: str) -> str:
     fault = ""
     try:
         parts = urlsplit(given)
@@ -92,7 +89,10 @@ def _split(given: str, setting: str) -> SplitResult:
         raise UnavailableError(
             f"{setting} of [QwenVL] {fault}.", "Example: https://models.example.com or http://127.0.0.1:8000/v1."
         )
-    return parts._replace(fragment="")
+    path = parts.path.rstrip("/")
+    if api_style == "openai" and not path.endswith(CHAT_PATH):
+        path += CHAT_PATH if _API_VERSION.search(path) else f"/v1{CHAT_PATH}"
+    return urlunsplit(parts._replace(fragment="", path=path if api_style == "openai" else parts.path))
 
 
 def _checked_key(key: SecretStr) -> SecretStr:

@@ -1,20 +1,22 @@
-"""The describing model `endpoint`: a vision-language model that a server runs."""
+"""The describing model `endpoint`: a vision-language model that one or several servers run."""
 
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
+from contextlib import AsyncExitStack
 from functools import partial
 
 from anyio.from_thread import start_blocking_portal
 
-from vidpipe.models.describing_model import DescribingModel, ModelAnswer, ModelReply, ModelRequest
+from vidpipe.models.describing_model import DescribingModel, ModelReply, ModelRequest
 from vidpipe.models.endpoint import client
-from vidpipe.models.endpoint.address import server_address
+from vidpipe.models.endpoint.address import server_addresses
 from vidpipe.models.endpoint.client import EndpointClient
 from vidpipe.models.endpoint.errors import EndpointError
 from vidpipe.models.endpoint.messages import FramesPayload
 from vidpipe.models.endpoint.scheduler import RequestScheduler
+from vidpipe.models.endpoint.servers import EndpointServer
 from vidpipe.models.prompts import Prompt
 from vidpipe.settings import Settings
 
@@ -26,23 +28,21 @@ _CHECK_CANCELLED_S = 0.05
 
 
 class EndpointModel(DescribingModel):
-    """Asks a server, greedily. Connections are open during `answer` only."""
+    """Asks servers, greedily. Connections are open during `answer` only."""
 
     def __init__(self, settings: Settings, *, is_public: Callable[[str], bool] = client.is_public) -> None:
-        """Check the address and the key.
+        """Check the addresses and the key.
 
         Args:
             settings: The settings.
             is_public: Returns whether the IP address of a server is on the public internet.
 
         Raises:
-            UnavailableError: The address is missing or invalid, or the key cannot be sent.
+            UnavailableError: An address is missing or invalid, or the key cannot be sent.
         """
         self._settings = settings.qwen_vl
-        self._server = server_address(self._settings)
+        self._servers = [EndpointServer(address) for address in server_addresses(self._settings)]
         self._is_public = is_public
-        #: Forms whose schema this server rejected.
-        self._unstructured: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -58,29 +58,39 @@ class EndpointModel(DescribingModel):
         return f"{_METHOD}:{asked.model}:{asked.api_style}:{form}:greedy{most}"
 
     def readiness(self) -> str:
-        """Ask the server for a word. Raises EndpointError if it does not answer."""
+        """Ask every server for a word. Raises EndpointError if one does not answer."""
         if self._settings.api_style == "pai":
-            return f"at {self._server.shown}; not asked, since it answers to videos only"
-        once = self._settings.model_copy(update={"request_retries": 0, "request_timeout": _DOCTOR_TIMEOUT_S})
+            shown = ", ".join(server.address.shown for server in self._servers)
+            return f"at {shown}; not asked, since it answers to videos only"
+        once = self._settings.model_copy(update={"request_timeout": _DOCTOR_TIMEOUT_S})
 
-        async def hello() -> None:
-            async with EndpointClient(self._server, once, self._is_public) as client:
-                await client.ask(FramesPayload(once, ()), _HELLO, structured=False)
+        async def hello(server: EndpointServer) -> str | EndpointError:
+            start = time.perf_counter()
+            try:
+                async with EndpointClient(server, once, self._is_public) as client:
+                    await client.ask(FramesPayload(once, ()), _HELLO)
+            except EndpointError as error:
+                return error
+            return f"at {server.address.shown}, answered in {time.perf_counter() - start:.1f} s"
 
-        start = time.perf_counter()
         with start_blocking_portal(name="endpoint") as portal:
-            portal.call(hello)
-        return f"at {self._server.shown}, answered in {time.perf_counter() - start:.1f} s"
+            found = [portal.call(hello, server) for server in self._servers]
+        errors = [answer for answer in found if isinstance(answer, EndpointError)]
+        if errors:
+            raise EndpointError(" ".join(error.message for error in errors), errors[0].hint, kind=errors[0].kind)
+        return "; ".join(map(str, found))
 
     def answer(self, requests: Sequence[ModelRequest], cancelled: threading.Event) -> Iterator[ModelReply]:
         """Yield replies as they are completed; see DescribingModel. An error may come with the answers before it."""
         if not requests or cancelled.is_set():
             return
-        client = EndpointClient(self._server, self._settings, self._is_public)
+        clients = {server: EndpointClient(server, self._settings, self._is_public) for server in self._servers}
+        connections = AsyncExitStack()
+        for opened in clients.values():
+            connections.push_async_exit(opened)
         load = partial(FramesPayload.of, settings=self._settings)
-        ask = partial(self._ask, client)
-        scheduler = RequestScheduler(requests, load, ask, concurrency=self._settings.requests_in_flight)
-        with start_blocking_portal(name="endpoint") as portal, portal.wrap_async_context_manager(client):
+        scheduler = RequestScheduler(requests, load, clients, self._settings)
+        with start_blocking_portal(name="endpoint") as portal, portal.wrap_async_context_manager(connections):
             replies = scheduler.replies()
             try:
                 while True:
@@ -95,18 +105,9 @@ class EndpointModel(DescribingModel):
             finally:
                 portal.call(scheduler.cancel)
 
-    async def _ask(self, client: EndpointClient, payload: FramesPayload, prompt: Prompt) -> ModelAnswer:
-        """Ask one prompt, with structured output if the server supports it."""
-        form = prompt.form
-        structured = bool(form.schema) and self._settings.api_style == "openai" and form.name not in self._unstructured
-        try:
-            return await client.ask(payload, prompt, structured=structured)
-        except EndpointError as error:
-            if not structured or error.status not in (400, 422):
-                raise
-        answer = await client.ask(payload, prompt, structured=False)
-        self._unstructured.add(form.name)
-        return answer
+    def server_use(self) -> Mapping[str, Mapping[str, float]]:
+        """Return how busy each server was; see DescribingModel."""
+        return {server.address.shown: server.meter.use() for server in self._servers}
 
 
 async def _next(replies: AsyncGenerator[ModelReply, None]) -> ModelReply | None:

@@ -1,4 +1,4 @@
-"""Asks the model server: the `openai` client over a guarded transport, with retries and a time limit per answer.
+"""Asks a model server: the `openai` client over a guarded transport, with a time limit per answer.
 
 The transport limits answers, sends the key over an unencrypted connection only to addresses that are not public, and
 sends no headers but its own: neither the key nor the machine's details go anywhere through the environment.
@@ -6,7 +6,6 @@ sends no headers but its own: neither the key nor the machine's details go anywh
 
 import asyncio
 import ipaddress
-import itertools
 import json
 import logging
 import ssl
@@ -30,17 +29,18 @@ from vidpipe.models.endpoint.errors import (
     status_error,
 )
 from vidpipe.models.endpoint.messages import FramesPayload, parse_response
+from vidpipe.models.endpoint.servers import EndpointServer
 from vidpipe.models.prompts import Prompt
-from vidpipe.network.retry import RetryPolicy
 from vidpipe.network.session import authorities
 from vidpipe.settings.schema import QwenVL
 
 #: Far more than the longest answer to a prompt; of an error, only its message is needed.
 _MAX_ANSWER_BYTES, _MAX_ERROR_BYTES = 4 << 20, 64 << 10
 _CONNECT_S = 10.0
+#: Further attempts to connect, 0 and 0.5 s later: one refused connection does not mean that a server is gone.
+_CONNECT_RETRIES = 2
+_PROBE_TIMEOUT = httpx2.Timeout(10.0, connect=3.0)
 _KEPT_HEADERS = ("host", "connection", "content-type", "content-length", "accept")
-
-_log = logging.getLogger(__name__)
 
 # at DEBUG they write prompts, and queries with tokens in them, into the log
 for _logger in ("openai", "httpx2", "httpcore2"):
@@ -78,6 +78,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
                 verify=_tls_context() if server.encrypted else False,
                 trust_env=False,
                 proxy=proxies.get("https") or proxies.get("all"),
+                retries=_CONNECT_RETRIES,
                 limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
             )
         except (ImportError, ValueError) as error:
@@ -150,17 +151,17 @@ def _tls_context() -> ssl.SSLContext:
 class EndpointClient:
     """Connections to one server, open while it is used as an asynchronous context."""
 
-    def __init__(self, server: ServerAddress, settings: QwenVL, is_public: Callable[[str], bool]) -> None:
+    def __init__(self, server: EndpointServer, settings: QwenVL, is_public: Callable[[str], bool]) -> None:
         """Prepare connections; none is made yet. Raises as GuardedTransport does."""
-        self._server = server
+        self._server, self._address = server, server.address
         self._settings = settings
-        self._policy = RetryPolicy(settings.request_retries + 1, settings.request_backoff, settings.request_max_wait)
-        transport = GuardedTransport(server, connections=settings.requests_in_flight, is_public=is_public)
+        # a connection more than requests, for `probe`
+        transport = GuardedTransport(self._address, connections=settings.requests_in_flight + 1, is_public=is_public)
         timeout_s = settings.request_timeout
-        query = dict(parse_qsl(urlsplit(server.url).query, keep_blank_values=True))
+        query = dict(parse_qsl(urlsplit(self._address.url).query, keep_blank_values=True))
         self._openai = openai.AsyncOpenAI(
             api_key="sent by the transport",
-            base_url=server.shown.removesuffix(CHAT_PATH),
+            base_url=self._address.shown.removesuffix(CHAT_PATH),
             default_query=query if settings.api_style == "openai" else None,
             timeout=httpx2.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s)),
             max_retries=0,
@@ -173,42 +174,51 @@ class EndpointClient:
     async def __aexit__(self, *_: object) -> None:
         await self._openai.close()
 
-    async def ask(self, payload: FramesPayload, prompt: Prompt, *, structured: bool) -> ModelAnswer:
-        """Return the answer to one prompt, with retries of transient errors. Raises EndpointError."""
-        for failures in itertools.count(1):
+    async def ask(self, payload: FramesPayload, prompt: Prompt) -> ModelAnswer:
+        """Return the answer to one prompt, with structured output if the server supports it. Raises EndpointError."""
+        form, unstructured = prompt.form, self._server.unstructured
+        structured = bool(form.schema) and self._settings.api_style == "openai" and form.name not in unstructured
+        with self._server.meter.request():
             try:
-                return await self._attempt(payload, prompt, structured)
+                return await self._ask(payload, prompt, structured=structured)
             except EndpointError as error:
-                if not error.retryable:
+                if not structured or error.status not in (400, 422):
                     raise
-                if failures > self._settings.request_retries:
-                    raise error.repeated(failures) from error
-                wait_s = self._policy.wait_s(failures, error.retry_after_s)
-                _log.info("%s Retrying in %.1f s.", error.message, wait_s)
-            await asyncio.sleep(wait_s)
-        raise AssertionError("unreachable")
+            answer = await self._ask(payload, prompt, structured=False)
+        unstructured.add(form.name)
+        return answer
 
-    async def _attempt(self, payload: FramesPayload, prompt: Prompt, structured: bool) -> ModelAnswer:
+    async def probe(self) -> None:
+        """Ask for the list of models, whatever it is. Raises EndpointError if the server cannot answer prompts now."""
+        path = self._address.url if self._settings.api_style == "pai" else "/models"
+        try:
+            await self._openai.get(path, cast_to=httpx2.Response, options={"timeout": _PROBE_TIMEOUT})
+        except openai.APIStatusError as error:
+            found = status_error(self._address, error.status_code, error.response.headers, error.response.content)
+            if found.retryable:
+                raise found from None
+
+    async def _ask(self, payload: FramesPayload, prompt: Prompt, *, structured: bool) -> ModelAnswer:
         try:
             # httpx restarts its timeout with every byte; this one limits the whole answer
             async with asyncio.timeout(self._settings.request_timeout):
                 response = await self._post(payload, prompt, structured)
         except TimeoutError:
-            raise overdue_error(self._server, self._settings.request_timeout) from None
+            raise overdue_error(self._address, self._settings.request_timeout) from None
         except openai.APIStatusError as error:
             response = error.response
-            raise status_error(self._server, response.status_code, response.headers, response.content) from None
+            raise status_error(self._address, response.status_code, response.headers, response.content) from None
         try:
             answer = json.loads(response.content)
         except (ValueError, RecursionError) as error:
-            message = f"The answer of {self._server.shown} is not JSON."
+            message = f"The answer of {self._address.shown} is not JSON."
             raise EndpointError(message, kind="transient", status=response.status_code) from error
-        return parse_response(answer, prompt, self._server, self._settings)
+        return parse_response(answer, prompt, self._address, self._settings)
 
     async def _post(self, payload: FramesPayload, prompt: Prompt, structured: bool) -> httpx2.Response:
         if self._settings.api_style == "pai":
             body = payload.pai_body(prompt)
-            return await self._openai.post(self._server.url, body=body, cast_to=httpx2.Response)
+            return await self._openai.post(self._address.url, body=body, cast_to=httpx2.Response)
         parameters = payload.chat_parameters(prompt, structured=structured)
         raw = await self._openai.chat.completions.with_raw_response.create(**parameters)
         response: httpx2.Response = raw.http_response

@@ -15,7 +15,7 @@ from vidpipe.models.endpoint.address import ServerAddress
 from vidpipe.network.retry import parse_retry_after
 from vidpipe.redaction import mask
 
-EndpointErrorKind = Literal["transient", "overloaded", "unreachable", "setup", "request"]
+EndpointErrorKind = Literal["transient", "unreachable", "setup", "request"]
 
 _MAX_QUOTED = 300
 #: Caused by the settings or the account, and so the same for every request.
@@ -31,9 +31,8 @@ class EndpointError(VidpipeError):
 
     Attributes:
         kind: What it means for this and other requests:
-            transient: the same request may succeed later (500, a timeout, an interrupted answer);
-            overloaded: the server is too busy, or its gateway finds none (429, 502 to 504);
-            unreachable: no connection; after the last attempt the server counts as unavailable;
+            transient: the same request may succeed later (429, 5xx, a timeout, an interrupted answer);
+            unreachable: no connection, as for every request at present;
             setup: an address, key or certificate is wrong, so that no request can succeed;
             request: this request is rejected; others may not be.
         status: HTTP status of the response; 0 if there was none.
@@ -57,7 +56,7 @@ class EndpointError(VidpipeError):
     @property
     def retryable(self) -> bool:
         """Whether another attempt may succeed."""
-        return self.kind in ("transient", "overloaded", "unreachable")
+        return self.kind in ("transient", "unreachable")
 
     def repeated(self, attempts: int) -> EndpointError:
         """Return this error as the outcome of `attempts` attempts."""
@@ -109,7 +108,7 @@ def status_error(server: ServerAddress, status: int, headers: Mapping[str, str],
     elif status in _SETUP_STATUS:
         kind, hint = "setup", _setup_hint(status, server)
     elif status in _OVERLOADED_STATUS:
-        kind = "overloaded"
+        kind = "transient"
         hint = "The server is overloaded: lower RequestsInFlight in [QwenVL] to send it fewer requests at once."
     elif status in _TRANSIENT_STATUS or status >= 500:
         kind, hint = "transient", "See the server's log."

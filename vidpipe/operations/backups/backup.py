@@ -26,7 +26,7 @@ from vidpipe.media.frame_pack import FramePack
 from vidpipe.operations.backups import collection_dump, file_transfer, manifest
 from vidpipe.operations.backups.collection_dump import CollectionFile
 from vidpipe.operations.backups.file_transfer import COPYING, DERIVED, MEDIA, MEDIA_LIST, TransferCount
-from vidpipe.operations.backups.manifest import PART_SUFFIX, BackupError, FileSummary, Manifest, ProgressMonitor
+from vidpipe.operations.backups.manifest import PART_SUFFIX, BackupError, BackupManifest, FileSummary, ProgressMonitor
 from vidpipe.safe_files import private_directory
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
@@ -36,7 +36,8 @@ from vidpipe.storage.object_store import StoreError
 _LOCK = ".vidpipe-backup.lock"
 #: Before the videos: whatever refers to them. After them: what was made from them. See `collection_dump`. Without
 #: tombstones: search indexes are built anew after a restore. Without credentials (see `vidpipe.library.schema`).
-_BEFORE_VIDEOS, _AFTER_VIDEOS = ("meta", "searches", "sources", "verdicts"), ("answers", "lineage", "runs")
+_BEFORE_VIDEOS = ("meta", "searches", "sources", "verdicts", "distinct", "datasets", "dataset_items")
+_AFTER_VIDEOS = ("answers", "lineage", "runs")
 
 
 @dataclass
@@ -48,7 +49,7 @@ class BackupResult:
     """
 
     path: Path
-    manifest: Manifest
+    manifest: BackupManifest
     media: TransferCount
     derived: TransferCount
     removed: list[Path] = field(default_factory=list)
@@ -144,7 +145,7 @@ def back_up(
     return done
 
 
-def _write(work: _Backup, *, media: bool, derived: bool, config: Path | None) -> Manifest:
+def _write(work: _Backup, *, media: bool, derived: bool, config: Path | None) -> BackupManifest:
     settings, began_at = work.settings, datetime.now(UTC)
     schema_version = _schema_version(work)
     media_bytes = _dump(work)
@@ -155,7 +156,7 @@ def _write(work: _Backup, *, media: bool, derived: bool, config: Path | None) ->
     if media or derived:
         _save_files(work, media=media, derived=derived)
     build = work.connection.client.server_info()
-    made = Manifest(
+    made = BackupManifest(
         vidpipe=__version__,
         schema_version=schema_version,
         began_at=began_at,

@@ -27,14 +27,14 @@ from vidpipe.library.changes import COUNTER
 from vidpipe.library.schema import OF_THIS_SERVER, Document
 from vidpipe.library.schema_setup import LOCK
 from vidpipe.library.videos import VideoIds
-from vidpipe.operations.backups.manifest import Manifest, PartFile, ProgressMonitor, damaged_backup
+from vidpipe.operations.backups.manifest import BackupManifest, PartFile, ProgressMonitor, damaged_backup
 
 #: Returns documents of a collection by query, fields and limit, in the order of their _id; 0: no limit.
 Read = Callable[[Collection[Document], Document, Document | None, int], list[RawBSONDocument]]
 
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument, tz_aware=True)
 _VIDEOS_AT_ONCE = 100
-_WITHOUT_LEASE = {"lease": 0}
+_WITHOUT_LEASE = {"lease": 0, "late_commit": 0}
 _BATCH = 1000
 _BATCH_BYTES = 16_000_000
 #: Rows of `meta` that are neither saved nor restored: locks and markers of changes to the library, and the counter of
@@ -129,7 +129,7 @@ def load_collections(
     database: Database[Document],
     names: Mapping[str, str],
     folder: Path,
-    manifest: Manifest,
+    manifest: BackupManifest,
     monitor: ProgressMonitor,
 ) -> VideoIds:
     """Load every collection of a backup, without leases.
@@ -192,11 +192,12 @@ def _batches(found: Iterator[RawBSONDocument]) -> Iterator[list[RawBSONDocument]
         yield batch
 
 
-def drop_late_lineage(database: Database[Document], names: Mapping[str, str], manifest: Manifest) -> None:
+def drop_late_lineage(database: Database[Document], names: Mapping[str, str], manifest: BackupManifest) -> None:
     """Remove lineage of commits that were made after their video was read for the backup."""
     lineage, videos = database[names["lineage"]], database[names["videos"]]
     late = lineage.find(
-        {"at": {"$gte": manifest.began_at - _LONGEST_COMMIT}, "video": {"$exists": True}},
+        # the history of a verdict belongs to no commit
+        {"at": {"$gte": manifest.began_at - _LONGEST_COMMIT}, "video": {"$exists": True}, "kind": {"$ne": "verdict"}},
         {"video": 1, "stage": 1, "at": 1},
     )
     while rows := list(islice(late, _BATCH)):

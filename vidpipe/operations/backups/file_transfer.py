@@ -33,6 +33,7 @@ from vidpipe.settings import Settings, init_home
 from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME, keep_old
 from vidpipe.sources.list_files import LIST_SUFFIXES, PARQUET_SUFFIX
 from vidpipe.sources.urls import redacted_url
+from vidpipe.tagging.rule_files import files_of_rules, further_files
 
 MEDIA_LIST = "media.jsonl.gz"
 MEDIA, DERIVED = "media", "derived"
@@ -294,11 +295,7 @@ def save_home_files(settings: Settings, config: Path | None, folder: Path) -> tu
 
 
 def _rules(settings: Settings) -> Iterator[Path]:
-    rules = settings.rules
-    named = [rules.custom_tag_rules, rules.priority_keywords, rules.categories, rules.questions]
-    named += [Path(rules.tag_vocabulary)] if rules.tag_vocabulary else []
-    yield from (path for path in map(settings.resolve, named) if path.is_file())
-    yield from settings.resolve(rules.prompts).glob("*.j2")
+    yield from (path for path in files_of_rules(settings) if path.is_file())
     for path in (settings.home / "rules").rglob("*"):
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(settings.home).parts):
             yield path
@@ -339,21 +336,23 @@ def _masked(word: str) -> str:
     return word if redacted_url(plain) == plain == redact(plain) else redact(redacted_url(word))
 
 
-def restore_home_files(home: Path, folder: Path, names: tuple[str, ...]) -> list[str]:
+def restore_home_files(settings: Settings, folder: Path, names: tuple[str, ...]) -> list[str]:
     """Copy settings/ of a backup into a home, and create what else the home needs.
 
+    Rule files that the backup does not have would be in force, too: they are renamed to NAME.bak.
+
     Args:
-        home: The home. A file that differs is kept as NAME.bak.
+        settings: The settings. A file of the home that differs is kept as NAME.bak.
         folder: The backup.
         names: The files, by their paths in the home.
 
     Returns:
-        The files that were written.
+        The files that were written or renamed.
 
     Raises:
         UnavailableError: A file cannot be written.
     """
-    written = []
+    home, written = settings.home, []
     for name in names:
         if Path(name).name == LOCAL_CONFIG_NAME:
             continue
@@ -368,6 +367,11 @@ def restore_home_files(home: Path, folder: Path, names: tuple[str, ...]) -> list
         except OSError as error:
             raise UnavailableError(f"{target} cannot be written: {error.strerror or error}.") from error
         written.append(name)
+    for path, shown in further_files(settings):
+        if shown not in names:
+            keep_old(path)
+            path.unlink()
+            written.append(shown)
     try:
         init_home(home)
     except SettingsError as error:

@@ -112,7 +112,7 @@ class FileSummary(_Entry):
     missing: int = 0
 
 
-class Manifest(_Entry):
+class BackupManifest(_Entry):
     """The contents of a backup.
 
     Attributes:
@@ -158,7 +158,7 @@ def whole_backups(directory: Path) -> list[Path]:
     return sorted(path for path in found if _FOLDER.fullmatch(path.name) and (path / NAME).is_file())
 
 
-def read(directory: Path) -> tuple[Path, Manifest]:
+def read(directory: Path) -> tuple[Path, BackupManifest]:
     """Read a backup's manifest.
 
     Args:
@@ -183,7 +183,7 @@ def read(directory: Path) -> tuple[Path, Manifest]:
     except (OSError, UnicodeDecodeError) as error:
         raise BackupError(f"{folder / NAME} cannot be read: {error}.", _OTHER_BACKUP) from error
     try:
-        manifest = Manifest.model_validate_json(text)
+        manifest = BackupManifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "its JSON"
@@ -193,7 +193,7 @@ def read(directory: Path) -> tuple[Path, Manifest]:
     return folder, manifest
 
 
-def verify(folder: Path, manifest: Manifest, monitor: ProgressMonitor) -> None:
+def verify(folder: Path, manifest: BackupManifest, monitor: ProgressMonitor) -> None:
     """Check the hash of every part.
 
     Raises:

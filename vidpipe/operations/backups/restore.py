@@ -13,15 +13,17 @@ from pymongo.errors import PyMongoError
 
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import collection_swap
+from vidpipe.library.changes import Changes
 from vidpipe.library.connection import Connection
 from vidpipe.library.leases import is_dead
 from vidpipe.library.schema import COLLECTIONS, OF_THIS_SERVER, SCHEMA_VERSION, Document
 from vidpipe.library.schema_setup import MigrationStep, holding, make_indexes, update_schema
-from vidpipe.library.videos import VideoIds
+from vidpipe.library.verdicts import Verdicts
+from vidpipe.library.videos import VideoIds, Videos
 from vidpipe.operations.backups import file_transfer
 from vidpipe.operations.backups.collection_dump import drop_late_lineage, load_collections
 from vidpipe.operations.backups.file_transfer import BackedUpFile, TransferCount
-from vidpipe.operations.backups.manifest import BackupError, Manifest, ProgressMonitor, verify
+from vidpipe.operations.backups.manifest import BackupError, BackupManifest, ProgressMonitor, verify
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
@@ -46,7 +48,7 @@ class RestoreResult:
     """
 
     folder: Path
-    manifest: Manifest
+    manifest: BackupManifest
     replaced: dict[str, int] = field(default_factory=dict)
     steps: list[MigrationStep] = field(default_factory=list)
     videos: VideoIds = field(default_factory=VideoIds)
@@ -54,7 +56,7 @@ class RestoreResult:
     derived: TransferCount = field(default_factory=TransferCount)
 
 
-def check_backup(folder: Path, manifest: Manifest, monitor: ProgressMonitor) -> None:
+def check_backup(folder: Path, manifest: BackupManifest, monitor: ProgressMonitor) -> None:
     """Check that a backup can be restored.
 
     Raises:
@@ -91,7 +93,7 @@ def restore(
     settings: Settings,
     graph: StageGraph,
     folder: Path,
-    manifest: Manifest,
+    manifest: BackupManifest,
     *,
     replace: bool = False,
     monitor: ProgressMonitor | None = None,
@@ -151,11 +153,14 @@ def restore(
 
 
 def _finish(
-    database: Database[Document], names: Mapping[str, str], graph: StageGraph, manifest: Manifest
+    database: Database[Document], names: Mapping[str, str], graph: StageGraph, manifest: BackupManifest
 ) -> list[MigrationStep]:
     make_indexes(database, names, graph)
     steps = update_schema(database, names, graph, long=True).steps
     drop_late_lineage(database, names, manifest)
+    collections = {name: database[stored] for name, stored in names.items()}
+    # some are younger than their video
+    Verdicts(collections, Videos(collections, graph, Changes(collections))).repair()
     return steps
 
 

@@ -1,7 +1,7 @@
 """The metrics in Prometheus' text format (https://prometheus.io/docs/instrumenting/exposition_formats/), and their app.
 
 Names end in their unit; what only grows is a counter and ends in _total. Labels have few values: stages, states, jobs,
-never a video, a URL or an error.
+model servers; never a video, the URL of one or an error.
 
 The app is Starlette's, not prometheus_client's: that one answers on every path, rejects HEAD, and its ASGI variant
 blocks all clients while metrics are read. Formats and content negotiation are prometheus_client's.
@@ -21,7 +21,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from vidpipe import __version__
-from vidpipe.library.runs import model_figures
+from vidpipe.library.runs import model_figures, server_use
 from vidpipe.library.schema import SCHEMA_VERSION
 from vidpipe.operations.metrics.snapshot import HomeMetrics, LibraryFigures, MetricsSnapshot, QueueFigures
 
@@ -99,6 +99,7 @@ def _library(library: LibraryFigures) -> Iterator[Metric]:
     yield _gauge("vidpipe_due_videos", "Videos with something due in a step.", library.due, "step")
     yield _gauge("vidpipe_sources", "Sources by state.", library.sources, "state")
     yield _gauge("vidpipe_leased_videos", "Videos that runs are working on.", library.leased)
+    yield _gauge("vidpipe_workers", "Processes that take runs from a Celery queue.", library.workers)
     yield _gauge("vidpipe_media_bytes", "Size of all videos' files in bytes.", library.media_bytes)
     yield _gauge("vidpipe_footage_seconds", "Duration of all videos in seconds.", library.footage_s)
     yield _gauge("vidpipe_frame_pack_bytes", "Size of all frame packs in bytes.", library.frame_pack_bytes)
@@ -120,6 +121,9 @@ def _totals(totals: Mapping[str, Any], stages: Iterable[str]) -> Iterator[Metric
     answers = {"asked": use.asked, "reused": use.reused}
     yield _counter("vidpipe_model_answers", "Answers of the model: asked or reused.", answers, "result")
     yield _counter("vidpipe_model_seconds", "Time in the stages that ask the model.", use.model_seconds)
+    for figure in ("busy_seconds", "request_seconds", "requests", "failures"):
+        by_server = {address: found.get(figure, 0) for address, found in server_use(totals).items()}
+        yield _counter(f"vidpipe_model_server_{figure}", "Use of a model server by runs.", by_server, "server")
     taken = {result: (totals.get("sources") or {}).get(result, 0) for result in _SOURCE_RESULTS}
     yield _counter("vidpipe_sources_taken", "Results of sources in runs.", taken, "result")
     yield _counter("vidpipe_taken_in_bytes", "Bytes of added files.", totals.get("bytes_in", 0))

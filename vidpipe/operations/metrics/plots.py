@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,28 @@ def svgs(statistics: LibraryStatistics) -> dict[str, bytes]:
             _draw(figure.subplots(), title, statistics)
             made[title] = _saved(figure, "svg")
     return made
+
+
+def panels_png(panels: Mapping[str, Mapping[str, Mapping[str, float]]], matrix: str = "") -> bytes:
+    """Return one PNG: title -> name of a line -> place -> number; with a panel `matrix`, points and that matrix."""
+    with _drawing() as new_figure:
+        figure = new_figure((_SIZE_INCHES[0], _SIZE_INCHES[1] * len(panels)))
+        for axes, (title, rows) in zip(figure.subplots(len(panels), squeeze=False).flat, panels.items(), strict=True):
+            places = sorted({place for row in rows.values() for place in row})
+            numbers = [[row.get(place, 0) for place in places] for row in rows.values()]
+            shown, names = ([printable_name(one, _MAX_NAME_LENGTH) for one in texts] for texts in (places, rows))
+            axes.set_title(title)
+            axes.set_xticks(range(len(places)), shown, rotation=45)
+            if title == matrix and rows:
+                axes.imshow(numbers, "Blues", aspect="auto")
+                axes.grid(visible=False)
+                axes.set_yticks(range(len(names)), names)
+                for y, x in product(range(len(names)), range(len(places))):
+                    axes.text(x, y, str(numbers[y][x]), ha="center", va="center", color=_ORANGE, weight="bold")
+            for name, row, color in zip(names, numbers, PALETTE if title != matrix else (), strict=False):
+                axes.plot(row, "o" if matrix else "o-", color=color, label=name)
+                axes.legend()
+        return _saved(figure, "png")
 
 
 def heading(statistics: LibraryStatistics) -> str:

@@ -21,6 +21,7 @@ from vidpipe.library.connection import Connection, connect
 from vidpipe.library.runs import Runs
 from vidpipe.library.schema import SIZES, SIZES_INDEX, Document
 from vidpipe.library.states import State, States, due_branches
+from vidpipe.library.workers import Workers
 from vidpipe.redaction import redact
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
@@ -125,6 +126,7 @@ class LibraryFigures:
         sources: State -> sources.
         due: Step -> videos with something due in it.
         leased: Videos that runs are working on.
+        workers: Processes that take runs from the queue of [Cluster] Broker.
         totals: Of all runs ever; see `vidpipe.library.runs.Runs.totals`.
     """
 
@@ -137,6 +139,7 @@ class LibraryFigures:
     footage_s: float
     frame_pack_bytes: int
     leased: int
+    workers: int
     totals: Document = field(default_factory=dict)
 
 
@@ -326,6 +329,7 @@ def read_library(connection: Connection, plan: Plan) -> LibraryFigures:
         due=_due_by_step(videos, plan),
         **{name: sums.get(name, 0) for name in names},
         leased=videos.count_documents({"lease.owner": {"$exists": True}}, hint="lease_owner"),
+        workers=len(Workers({"workers": connection.collection("workers")}).present()),
         totals=Runs(connection.collection("runs")).totals(),
     )
 

@@ -27,7 +27,7 @@ from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked
-from vidpipe.operations.proxies import PARTIAL, proxy_path
+from vidpipe.operations.proxies import PARTIAL, clips_folder, proxy_path
 from vidpipe.operations.retention import PruneReport, PruneTask, cutoff
 from vidpipe.operations.retention.media_moves import MEDIA, MediaMover
 from vidpipe.operations.retention.undo_copies import delete_expired
@@ -53,10 +53,12 @@ def home_tasks(settings: Settings, library: Library) -> list[PruneTask]:
         PruneTask("log files", partial(delete_log_files, settings)),
         PruneTask("derived", partial(delete_unreferenced, settings, library)),
         PruneTask("proxies", partial(delete_proxies, settings, library)),
+        PruneTask("clips", partial(delete_clips, settings, library)),
         PruneTask("downloads", partial(delete_downloads, settings)),
         PruneTask("journals", partial(delete_journals, settings, library)),
         PruneTask("undo copies", partial(delete_expired, library)),
         PruneTask("originals", partial(store_originals, settings, library)),
+        PruneTask("verdicts", lambda report, dry_run: None if dry_run else library.verdicts.repair()),
         PruneTask("measures", partial(delete_run_figures, runs, figures_before)),
         PruneTask("database files", partial(compact, library)),
     ]
@@ -111,17 +113,37 @@ def store_originals(settings: Settings, library: Library, report: PruneReport, d
 
 
 def delete_proxies(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:
-    """Delete playable copies of videos that are not in the library, and unfinished ones older than PartialDays."""
+    """Delete playable copies and clips of unknown videos, and unfinished ones older than PartialDays."""
     limit = cutoff(settings.retention.partial_days)
-    for chunk in chunked(list(proxy_path(settings, "").parent.glob("*.mp4")), _CHUNK):
-        known = set(library.collections["videos"].distinct("_id", {"_id": {"$in": [path.stem for path in chunk]}}))
-        for path in chunk:
+    files = [(path, path.stem) for path in proxy_path(settings, "").parent.glob("*.mp4")]
+    files += [(path, path.parent.name) for path in clips_folder(settings, "").glob("*/*")]
+    for chunk in chunked(files, _CHUNK):
+        known = set(library.collections["videos"].distinct("_id", {"_id": {"$in": [video for _, video in chunk]}}))
+        for path, video in chunk:
             with contextlib.suppress(FileNotFoundError):
                 stat = path.stat()
-                if path.stem not in known and (stat.st_mtime < limit or not path.name.startswith(PARTIAL)):
+                if stat.st_mtime < limit if path.name.startswith(PARTIAL) else video not in known:
                     if not dry_run:
                         path.unlink()
                     report.add(stat.st_size, stat.st_mtime)
+
+
+def delete_clips(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:
+    """Delete clips that were not used for ClipsDays, and those of videos that are not in the library."""
+    limit, finished = cutoff(settings.retention.clips_days), cutoff(settings.retention.partial_days)
+    for chunk in chunked(list(clips_folder(settings, "").glob("*")), _CHUNK):
+        names = [folder.name for folder in chunk]
+        known = set(library.collections["videos"].distinct("_id", {"_id": {"$in": names}}))
+        for folder in chunk:
+            for path in folder.glob("*"):
+                with contextlib.suppress(FileNotFoundError):
+                    stat = path.stat()
+                    old = stat.st_mtime < (finished if path.name.startswith(".") else limit)
+                    if old or folder.name not in known:
+                        None if dry_run else path.unlink()
+                        report.add(stat.st_size, stat.st_mtime)
+            with contextlib.suppress(OSError):  # holds others
+                None if dry_run else folder.rmdir()
 
 
 def _delete_uploads(settings: Settings, report: PruneReport, dry_run: bool) -> None:

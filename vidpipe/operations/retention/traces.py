@@ -7,10 +7,11 @@ import csv
 import gzip
 import io
 import json
+import mmap
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote, unquote
@@ -137,8 +138,8 @@ def _overwrite(path: Path, traces: Traces, dry_run: bool) -> bool:
 
 
 def overwrite_notes(library: Library, traces: Traces) -> None:
-    """Overwrite traces in documents that may quote any source: problems of lists, figures of runs, alerts."""
-    for collection in (library.collections["meta"], library.collections["runs"]):
+    """Overwrite traces in documents that may quote any source: problems of lists, runs, alerts, heads of datasets."""
+    for collection in map(library.collections.__getitem__, ("meta", "runs", "datasets")):
         for row in collection.find():
             key = row.pop("_id")
             if (after := _masked_values(row, traces)) != row:
@@ -176,6 +177,8 @@ def remove_from_exports(library: Library, traces: Traces, dry_run: bool) -> dict
 
 def _filter(path: Path, form: str, ids: frozenset[str], dry_run: bool) -> bool:
     """Remove the videos from an export, and return whether it contained any."""
+    if (path / exports.STATE).is_file():
+        return bool(ids) and _filter_folder(path, ids, dry_run)
     if form == "json" or not path.exists():
         files = [file for sha256 in ids if (file := path / f"{sha256}.json").is_file()]
         for file in files if not dry_run else ():
@@ -185,14 +188,16 @@ def _filter(path: Path, form: str, ids: frozenset[str], dry_run: bool) -> bool:
         if form == "parquet":
             import pyarrow.parquet as pq
 
-            contained = bool(pq.read_table(path, columns=["video"], filters=[("video", "in", ids)]).num_rows)
+            column = "video_sha256" if "video_sha256" in pq.read_schema(path).names else "video"
+            read = partial(pq.read_table, path, partitioning=None)  # no column for a folder category=NAME
+            contained = bool(read(columns=[column], filters=[(column, "in", ids)]).num_rows)
         else:
             contained = any(found.decode() in ids for line in old for found in _SHA256.findall(line))
         if contained and not dry_run:
             old.seek(0)
             with replacing(path) as made:
                 if form == "parquet":
-                    pq.write_table(pq.read_table(path, filters=[("video", "not in", ids)]), made)
+                    pq.write_table(read(filters=[(column, "not in", ids)]), made)
                 elif form == "jsonl":
                     made.writelines(line for line in old if json.loads(line)["video"]["sha256"] not in ids)
                 else:
@@ -201,3 +206,81 @@ def _filter(path: Path, form: str, ids: frozenset[str], dry_run: bool) -> bool:
                     csv.writer(text, lineterminator="\n").writerows(row for row in rows if row[0] not in ids)
                     text.detach()
     return contained
+
+
+def _filter_folder(folder: Path, ids: frozenset[str], dry_run: bool) -> bool:
+    """Remove the videos from a dataset, whose files and rows have keys or are made of what begins like the hashes.
+
+    Raises:
+        LookupError: A file such as an archive still contains some.
+    """
+    state = json.loads((folder / exports.STATE).read_bytes())
+    keys = re.compile(b"|".join(sorted(sha256[: exports.KEY_DIGITS].encode() for sha256 in ids)))
+    found, left = False, list[str]()
+    for name in sorted(state.keys() - {exports.STATE}):
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder.resolve()) or not path.is_file():  # the state is a file that others may edit
+            continue
+        if keys.search(f"{name} {state[name]}".encode("utf-8", "surrogatepass")):
+            found = True
+            if not dry_run:
+                path.unlink()
+                del state[name]
+        elif path.suffix == ".parquet":
+            try:
+                found |= _filter(path, "parquet", ids, dry_run)
+            except (OSError, ValueError, LookupError):
+                left.append(name)
+        elif _contains(path, keys):
+            found = True
+            if path.suffix not in _WITHOUT:
+                left.append(name)
+            elif not dry_run:
+                state[name] = ""  # so that a later export writes it again
+                content = _WITHOUT[path.suffix](path.read_text("utf-8"), keys)
+                replace_file(path, content.encode())
+    if found and not dry_run:
+        replace_file(folder / exports.STATE, json.dumps(state, indent=0, sort_keys=True).encode())
+    if left:
+        raise LookupError(f"{folder}: {', '.join(left)}")
+    return found
+
+
+def _contains(path: Path, keys: re.Pattern[bytes]) -> bool:
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return keys.search(content) is not None
+
+
+def _lines_without(text: str, keys: re.Pattern[bytes]) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not keys.search(line.encode()))
+
+
+def _rows_without(text: str, keys: re.Pattern[bytes]) -> str:
+    made = io.StringIO()
+    rows = csv.reader(io.StringIO(text, newline=""))
+    csv.writer(made, lineterminator="\n").writerows(row for row in rows if not keys.search("\n".join(row).encode()))
+    return made.getvalue()
+
+
+def _json_without(text: str, keys: re.Pattern[bytes]) -> str:
+    def without(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            kept = {
+                name: entry for name, entry in value.items() if not keys.search(name.encode("utf-8", "surrogatepass"))
+            }
+            return {
+                name: without(entry) for name, entry in kept.items() if not isinstance(entry, str) or not named(entry)
+            }
+        return [entry for entry in value if not named(entry)] if isinstance(value, list) else value
+
+    def named(value: Any) -> bool:
+        return keys.search(json.dumps(value).encode()) is not None
+
+    return json.dumps(without(json.loads(text)), ensure_ascii=False)
+
+
+#: Suffix of a file -> what removes the entries with some keys from it.
+_WITHOUT = {".jsonl": _lines_without, ".csv": _rows_without, ".json": _json_without, ".otio": _json_without}

@@ -31,7 +31,7 @@ from vidpipe.storage.object_store import DROPPED, LOCAL, Progress, StoredObject
 from vidpipe.storage.verified_store import VerifiedStore
 
 #: Collections with further documents of a video.
-RELATED = ("scenes", "answers", "lineage", "verdicts")
+RELATED = ("scenes", "answers", "lineage", "verdicts", "dataset_items", "distinct")
 #: Field of a video that is being forgotten: id of its copy, "" without one.
 FORGETTING = "forgetting"
 #: Fewer digits of a hash may mean any video.

@@ -32,7 +32,7 @@ from vidpipe.library.videos import chunked
 from vidpipe.media.frame_pack import TEMPORARY, is_unlocked
 from vidpipe.operations.backups.file_transfer import media_list
 from vidpipe.operations.backups.manifest import whole_backups
-from vidpipe.operations.proxies import PARTIAL, proxy_path
+from vidpipe.operations.proxies import PARTIAL, clips_folder, proxy_path
 from vidpipe.operations.retention import PruneReport, cutoff
 from vidpipe.operations.retention.traces import Traces, overwrite_logs, overwrite_notes, remove_from_exports, texts_of
 from vidpipe.operations.retention.undo_copies import FORGETTING, RELATED, documents_of, seal, stored_objects
@@ -214,13 +214,13 @@ def _forget(
 def _delete_files(
     settings: Settings, sha256: str, facts: Mapping[str, Any], sources: Sequence[str], dry_run: bool
 ) -> int:
-    """Delete the video's local files but no referenced one, its proxies and what uploads and downloads left.
+    """Delete the video's local files but no referenced one, its proxies and clips, and what uploads and downloads left.
 
     Returns:
         Their size in bytes.
     """
-    store, proxy = MediaStore(settings), proxy_path(settings, sha256)
-    files = [*store.files(sha256), proxy, proxy.with_name(f"{PARTIAL}{proxy.name}")]
+    store, proxy, clips = MediaStore(settings), proxy_path(settings, sha256), clips_folder(settings, sha256)
+    files = [*store.files(sha256), *clips.glob("*"), proxy, proxy.with_name(f"{PARTIAL}{proxy.name}")]
     files += [store.incoming / f"{source}.{suffix}" for source in sources for suffix in ("part", "json")]
     files += (settings.data_directory / "cache").glob(f"*{sha256}*")
     files += [path for path in settings.uploads_directory.glob("*/*") if path.name in facts.get("names", ())]
@@ -229,8 +229,9 @@ def _delete_files(
         freed += path.stat().st_size
         if not dry_run:
             path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # missing, or holds other videos
-        None if dry_run else (store.root / sha256[:2]).rmdir()
+    for folder in (clips, store.root / sha256[:2]) if not dry_run else ():
+        with contextlib.suppress(OSError):  # missing, or holds other videos
+            folder.rmdir()
     return freed
 
 

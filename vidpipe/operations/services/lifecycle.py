@@ -87,7 +87,7 @@ def fingerprint(settings: Settings) -> str:
     text = settings.model_dump_json() + "".join(
         secret.get_secret_value()
         for secret in (settings.mongodb.uri, settings.qwen_vl.access_key, settings.alerts.webhook_url,
-                       settings.alerts.smtp_password)
+                       settings.alerts.smtp_password, settings.cluster.postgres, settings.cluster.broker)
     )  # fmt: skip
     return hashlib.sha256(f"{__version__} {ENTRYPOINT}\n{text}".encode()).hexdigest()
 

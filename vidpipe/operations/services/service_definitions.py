@@ -153,7 +153,7 @@ def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Se
 
     def service(name: str, module: str, *arguments: str, **facts: Any) -> Service:
         command, log = [sys.executable, "-m", module, *arguments], settings.data_directory / "logs" / f"{name}.log"
-        environment = {"DAGSTER_HOME": str(dagster_home(settings))}
+        environment = {"DAGSTER_HOME": str(dagster_home(settings)), **settings.cluster.environment}
         return Service(name, TITLES[name], command, home=settings.home, log=log, environment=environment, **facts)
 
     def process_id(name: str) -> int | None:

@@ -5,6 +5,7 @@ desired and under the same lock as `up` and `down`, so that it never works again
 """
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -256,4 +257,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    # Nothing is left to do, and the teardown of Python and of its libraries' threads may wait for ever.
+    os._exit(code)

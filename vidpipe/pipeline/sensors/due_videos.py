@@ -1,13 +1,12 @@
 """The sensor due_videos: turns what is due into runs of prepare_list, describe_list and label_list.
 
-Batches grow with the number of waiting videos, and more urgent videos overtake the runs of others. The budget of
-[Budget] decides which videos may be described.
+The budget of [Budget] decides which videos may be described, and [Concurrency] Ahead how many are prepared for that.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,10 +19,12 @@ from vidpipe.library.library import Library
 from vidpipe.library.states import BY_ITSELF, REASONS, LaunchableVideo, due_branches, launchable, note_launch
 from vidpipe.library.videos import chunked
 from vidpipe.operations.alerts.delivery import queue_budget
-from vidpipe.pipeline.assets import steps
+from vidpipe.pipeline.assets import model_requirements, steps
+from vidpipe.pipeline.cluster_config import CPU_QUEUE, QUEUE_TAG
 from vidpipe.pipeline.dagster_internals import ASSET_JOB
 from vidpipe.pipeline.ingest import JOB as INGEST
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
+from vidpipe.pipeline.lost_runs import end_lost_runs
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.run_metrics import estimate_tags
 from vidpipe.pipeline.run_queue import (
@@ -36,6 +37,7 @@ from vidpipe.pipeline.run_queue import (
     unfinished_runs,
 )
 from vidpipe.pipeline.sensors.alerts import alert_queue
+from vidpipe.pipeline.sensors.batches import RunGroup, VideoBatch, batch_size, choose_batches, least_priority, most_runs
 from vidpipe.pipeline.small_batches import DUE_VIDEOS, held_by_ingest
 from vidpipe.runner.budget import (
     Allowance,
@@ -56,9 +58,6 @@ from vidpipe.settings import Settings
 from vidpipe.stages.contract import STEPS, Stage
 from vidpipe.stages.graph import StageGraph
 
-#: Unfinished runs of a step with the same or a higher priority: one in progress, one ready to follow.
-MOST_RUNS = 2
-_MOST_RUNS_OF_ALL = 6
 #: Videos of unfinished runs whose work is counted; that of the others is extrapolated.
 _MOST_PENDING = 100
 
@@ -91,13 +90,15 @@ def evaluate(instance: dg.DagsterInstance, library: Library, settings: Settings)
     """Return the runs to launch now, or why there are none. Launches are noted in the library."""
     with closing(Plan.make(library.graph, settings)) as plan:
         record_specs(library, plan)
+        end_lost_runs(instance, library)
         unfinished = unfinished_runs(instance, {INGEST, "process", ASSET_JOB, *STEPS, *map(list_job_name, STEPS)})
         ingesting = held_by_ingest(library, [run for run in unfinished if run.job_name == INGEST])
-        seen = [
-            _StepLauncher(name, stages, plan, instance, library, unfinished, ingesting)
-            for name, stages in steps(library.graph).items()
-        ]
-        requests = [request for step in seen for request in step.requests()]
+        seen: list[_StepLauncher] = []
+        for name, stages in reversed(steps(library.graph).items()):  # what is begun is finished before more is begun
+            step = _StepLauncher(name, stages, plan, instance, library, unfinished, ingesting, tuple(seen))
+            step.launch()
+            seen.insert(0, step)
+        requests = [request for step in seen for request in step.requests]
         waiting = [why for step in seen if step.budget is not None and (why := step.budget.explain(instance))]
         if requests:
             return dg.SensorResult(run_requests=requests)
@@ -108,7 +109,20 @@ def evaluate(instance: dg.DagsterInstance, library: Library, settings: Settings)
 
 @dataclass
 class _StepLauncher:
-    """Launches the runs of one step."""
+    """Launches the runs of one step.
+
+    Attributes:
+        name: The step.
+        stages: Its stages.
+        plan: All stages.
+        instance: Dagster's instance.
+        library: The open library.
+        unfinished: The unfinished runs of all steps.
+        ingesting: Videos that ingest runs are about to process.
+        later: The later steps, which have launched their runs.
+        requests: The runs to launch now.
+        wait: Why videos that could be launched are not.
+    """
 
     name: str
     stages: Sequence[Stage]
@@ -117,6 +131,9 @@ class _StepLauncher:
     library: Library
     unfinished: Sequence[dg.DagsterRun]
     ingesting: Collection[str]
+    later: Sequence[_StepLauncher]
+    requests: Sequence[dg.RunRequest] = ()
+    wait: str = ""
 
     def __post_init__(self) -> None:
         self._specs = {
@@ -124,33 +141,61 @@ class _StepLauncher:
         }
         jobs = (list_job_name(self.name), "process", self.name, ASSET_JOB)
         self._runs = [run for run in self.unfinished if run.job_name in jobs]
-        own = [run for run in self._runs if run.tags.get(STEP_TAG) == self.name and SWEEP_TAG not in run.tags]
-        self._unfinished = [group_of(run, [stage for stage in self.stages if stage.name in self._specs]) for run in own]
+        self._own = [run for run in self._runs if run.tags.get(STEP_TAG) == self.name and SWEEP_TAG not in run.tags]
+        runnable = [stage for stage in self.stages if stage.name in self._specs]
+        self._unfinished = [group_of(run, runnable) for run in self._own]
         self.budget = DescribingBudget.of(self.library, self.plan, self._specs)
+        self.reasons = REASONS if self._changed_too else BY_ITSELF
+        self.model = model_requirements(self.stages, self.plan.settings)
+        others = [run for run in self.unfinished if run.tags.get(STEP_TAG, self.name) != self.name]
+        queues = [run.tags.get(QUEUE_TAG, CPU_QUEUE) for run in others]
+        queues += [step.model.queue for step in self.later for _ in step.requests]
+        self._most_runs = most_runs(self.library, self.plan.settings, self.model, queues)
 
     @property
     def _changed_too(self) -> bool:
         """Whether videos that a changed spec made due may start; in label the sensor changed_rules starts them."""
         return launches_changed(self.plan.settings, self.name, self.stages)
 
-    def requests(self) -> list[dg.RunRequest]:
-        """Return the runs to launch now."""
-        sensors = self.plan.settings.sensors
-        size = {"prepare": sensors.prepare_batch, "describe": sensors.describe_batch, "label": sensors.label_batch}
+    def launch(self) -> None:
+        """Choose the runs to launch now, and note their launches in the library."""
+        most: int = getattr(self.plan.settings.sensors, f"{self.name}_batch")
         held = held_by_runs(self.instance, self._runs).union(self.ingesting)
         found = launchable(
             self.library.collections["videos"],
             self.name,
             self._specs,
-            reasons=REASONS if self._changed_too else BY_ITSELF,
+            reasons=self.reasons,
             held=held,
-            above=least_priority(self._unfinished),
-            limit=MOST_RUNS * size[self.name],
+            above=least_priority(self._unfinished, self._most_runs),
+            limit=self._most_runs * most,
             also={} if self.plan.settings.storage.refetch_mb else dict.fromkeys(file_readers(self.stages), NOT_DROPPED),
         )
         if self.budget is not None:
             found = self.budget.within(found, held)
-        return [self._request(batch) for batch in choose_batches(found, self._unfinished, size[self.name])]
+        if found and self.name == "prepare":
+            found = self._ahead(found, most)
+        if found:
+            size = batch_size(self.library, self.plan, list_job_name(self.name), self._specs, most)
+            batches = choose_batches(found, self._unfinished, size, self._most_runs)
+            self.requests = [self._request(batch) for batch in batches]
+
+    def _ahead(self, found: list[LaunchableVideo], most: int) -> list[LaunchableVideo]:
+        """Return those of `found` that may be prepared ahead of the describing model, in batches of `most` videos.
+
+        All may if no model is asked, or if the budget holds it back; those with a priority above 0 always may.
+        """
+        describe = next((step for step in self.later if step.name == "describe"), None)
+        if describe is None or (budget := describe.budget) is None or (budget.decision and budget.decision.held_back):
+            return found
+        ahead = self.plan.settings.concurrency.ahead
+        due = [due_branches(name, spec, reasons=describe.reasons) for name, spec in describe._specs.items()]
+        waiting = {"$or": [branch for branches in due for branch in branches]}
+        prepared = self.library.collections["videos"].count_documents(waiting, limit=ahead)
+        if prepared >= ahead:
+            self.wait = f"Preparing waits: {ahead:,} videos are prepared and wait for the model ([Concurrency] Ahead)."
+        room = ahead - prepared - sum(1 for run in self._own for _ in config_list(run, "keys"))
+        return found[: max(room, most)] if room > 0 else [video for video in found if video.priority > 0]
 
     def _request(self, batch: VideoBatch) -> dg.RunRequest:
         note_launch(self.library.collections["videos"], self.name, self._specs, batch.keys)
@@ -167,7 +212,7 @@ class _StepLauncher:
 
     def sentences(self) -> list[str]:
         """Say why nothing is launched."""
-        sentences = []
+        sentences = [self.wait] if self.wait else []
         if self._unfinished:
             number = len(self._unfinished)
             runs = f"{number} runs of {self.name} have" if number > 1 else f"A run of {self.name} has"
@@ -181,55 +226,6 @@ class _StepLauncher:
 def group_of(run: dg.DagsterRun, stages: Sequence[Stage]) -> RunGroup:
     """Return the group of a run that this sensor launched."""
     return RunGroup(run_priority(run), tuple(config_list(run, "stages")) or tuple(stage.name for stage in stages))
-
-
-@dataclass(frozen=True)
-class RunGroup:
-    """What the videos of one run have in common: their priority, and the stages that may run for them."""
-
-    priority: int
-    stages: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class VideoBatch:
-    """Videos for one run."""
-
-    group: RunGroup
-    keys: tuple[str, ...]
-
-
-def choose_batches(due: Iterable[LaunchableVideo], unfinished: Sequence[RunGroup], size: int) -> list[VideoBatch]:
-    """Choose the batches to launch now.
-
-    Fewer videos than `size` wait while a run of their group is unfinished: on a busy machine more of them gather
-    meanwhile, on an idle one nothing waits. Videos that are more urgent than all unfinished runs do not wait for them.
-
-    Args:
-        due: Videos, by falling priority.
-        unfinished: The unfinished runs of the step.
-        size: Most videos of a batch.
-    """
-    waiting: dict[RunGroup, list[str]] = {}
-    for video in due:
-        waiting.setdefault(RunGroup(video.priority, video.stages), []).append(video.sha256)
-    chosen: list[VideoBatch] = []
-    for group, keys in sorted(waiting.items(), key=lambda item: -item[0].priority):
-        for start in range(0, len(keys), size):
-            batch = VideoBatch(group, tuple(keys[start : start + size]))
-            runs = [*unfinished, *(other.group for other in chosen)]
-            gathers = len(batch.keys) < size and group in runs
-            full = sum(run.priority >= group.priority for run in runs) >= MOST_RUNS or len(runs) >= _MOST_RUNS_OF_ALL
-            if not gathers and not full:
-                chosen.append(batch)
-    return chosen
-
-
-def least_priority(unfinished: Sequence[RunGroup]) -> int | None:
-    """Return the priority that a video has to exceed to be launched beside `unfinished`; None if any will do."""
-    if len(unfinished) < MOST_RUNS:
-        return None
-    return sorted((run.priority for run in unfinished), reverse=True)[MOST_RUNS - 1]
 
 
 @dataclass

@@ -16,12 +16,14 @@ from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.states import is_waiting_for_spec
 from vidpipe.pipeline.assets import steps
+from vidpipe.pipeline.checks import rules_evaluation
 from vidpipe.pipeline.clean_up import local_timezone
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.run_queue import SWEEP_TAG, UNFINISHED, run_tags
 from vidpipe.runner.plan import Plan, record_specs
 from vidpipe.runner.request import RunRequest
+from vidpipe.runner.rule_changes import edits_wait, record_in_force, rules_problem
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import fingerprint
@@ -30,6 +32,8 @@ NAME = "changed_rules"
 STEP = "label"
 JOB = list_job_name(STEP)
 
+#: Cursor of the sensor while the files of rules have no error; otherwise it is the error.
+_VALID = "valid"
 _ALL_VIDEOS = {"vidpipe/videos": "all"}
 #: Seconds after the first, second, ... sweep with the same rules that left videos due, before the next one.
 _WAITS_S = (0.0, 60.0, 300.0, 1800.0)
@@ -47,8 +51,13 @@ def changed_rules_sensors(graph: StageGraph, settings: Settings) -> Sequence[dg.
         default_status=dg.DefaultSensorStatus.RUNNING if settings.sensors.enabled else dg.DefaultSensorStatus.STOPPED,
         description="Applies changed rules to the library in one run; only changed results are materialized.",
     )
-    def changed_rules(context: dg.SensorEvaluationContext, library: LibraryResource) -> dg.RunRequest | dg.SkipReason:
-        return _evaluate(context.instance, library, graph, settings, begin=not settings.rules.schedule)
+    def changed_rules(context: dg.SensorEvaluationContext, library: LibraryResource) -> dg.SensorResult:
+        found = _evaluate(context.instance, library, graph, settings, begin=not settings.rules.schedule)
+        state = _rules_problem(library) or _VALID
+        told = "tags" not in graph or state == (context.cursor or _VALID)
+        events = [] if told else [rules_evaluation(state.removeprefix(_VALID))]
+        launched = {"run_requests": [found]} if isinstance(found, dg.RunRequest) else {"skip_reason": found}
+        return dg.SensorResult(**launched, asset_events=events, cursor=state)
 
     return [changed_rules]
 
@@ -74,6 +83,13 @@ def changed_rules_schedules(graph: StageGraph, settings: Settings) -> Sequence[d
         return _evaluate(context.instance, library, graph, settings, begin=True)
 
     return [changed_rules_schedule]
+
+
+def _rules_problem(resource: LibraryResource) -> str:
+    try:
+        return rules_problem(resource.settings())
+    except VidpipeError:  # the tick says so
+        return ""
 
 
 def _evaluate(
@@ -108,7 +124,10 @@ def next_sweep(
         record_specs(library, plan)
         problems = " ".join(f"Stage {name} cannot run: {error}" for name, error in plan.unavailable.items())
         if not is_waiting_for_spec(library.collections["videos"], plan.specs):
-            return dg.SkipReason(problems or "The library is labelled with today's rules.")
+            record_in_force(library, plan, "sensor")
+            edits = "Edited rules wait for `vidpipe rules apply` ([Rules] Apply = approve)."
+            edits = edits if edits_wait(settings) else "The library is labelled with today's rules."
+            return dg.SkipReason(problems or edits)
     rules = fingerprint(dict(plan.specs))
     if instance.get_run_records(dg.RunsFilter(job_name=JOB, tags=_ALL_VIDEOS, statuses=list(UNFINISHED)), limit=1):
         return dg.SkipReason("Changed rules are being applied; later changes come next.")

@@ -16,6 +16,7 @@ import dagster as dg
 from pymongo.errors import PyMongoError
 
 from vidpipe.errors import UnavailableError
+from vidpipe.library import server_clock
 from vidpipe.library.connection import Connection, connect
 from vidpipe.library.library import Library
 from vidpipe.pipeline.resources import LibraryResource
@@ -92,6 +93,7 @@ class SharedLibraryResource(LibraryResource):
         today, shared = settings or self.settings(), _shared(self.home)
         try:
             connection: Connection = shared.get("connection", today.mongodb, lambda: connect(today))
+            server_clock.synchronize(connection.client)
             yield Library(connection, today, graph)
         except (UnavailableError, PyMongoError):
             shared.forget("connection")

@@ -125,6 +125,11 @@ class EnabledAnalyses:
         return tuple(rule_field for analysis in self.analyses for rule_field in analysis.rule_fields)
 
     @cached_property
+    def rule_fields_by_name(self) -> Mapping[str, RuleField]:
+        """Name of a field of rules -> the field."""
+        return {rule_field.spec.name: rule_field for rule_field in self.rule_fields}
+
+    @cached_property
     def vocabulary(self) -> Vocabulary:
         """What they add to the rule language besides what it knows anyway."""
         fields = (rule_field.spec for rule_field in self.rule_fields)
@@ -147,11 +152,6 @@ class EnabledAnalyses:
             if moments:
                 found.append(FoundText(evidence.name, evidence.says, tuple(moments)))
         return tuple(found)
-
-    def rule_values(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the value of each rule field, None if its analysis has no result. Arguments as for `found`."""
-        values = ((rule_field, fields.get(rule_field.reads)) for rule_field in self.rule_fields)
-        return {found.spec.name: None if value is None else found.value(value) for found, value in values}
 
 
 NO_ANALYSES = EnabledAnalyses()

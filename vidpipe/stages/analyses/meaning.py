@@ -194,7 +194,7 @@ def _shown(text: str) -> str:
 
 
 def _build_sentences(settings: Settings) -> StageResource:
-    from vidpipe.tagging.categories import category_sentences
+    from vidpipe.tagging.category_files import category_sentences
 
     return CategorySentences(category_sentences(settings))
 

@@ -241,6 +241,21 @@ class Moderation(AnalysisResult):
         return {"score": self.score}
 
 
+class Fingerprint(AnalysisResult):
+    """Perceptual hashes of pictures and sound, by which copies are found. Arrays are bytes in Base64."""
+
+    duration_s: float = 0.0
+    interval_s: float = Field(0.5, description="between two pictures; the first is the first frame")
+    hashes: str = Field("", description="32 bytes per picture")
+    flat: str = Field("", description="1 bit per picture: it shows nothing, so that it is like no other")
+    whole: str = Field("", description="hashes with the black bars, if there are any")
+    sound: str = Field("", description="2 bytes per 0.128 s; 0: silence")
+
+    def key_figures(self) -> dict[str, Any]:
+        """Return what Dagster's page shows of the result."""
+        return {"pictures": len(self.hashes) * 3 // 128, "interval_s": self.interval_s, "sound": bool(self.sound)}
+
+
 class CategorySuggestion(Part):
     """The category whose sentence is nearest in meaning. Only ranks and margins mean anything.
 

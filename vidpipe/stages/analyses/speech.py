@@ -154,7 +154,7 @@ def _moments(segments: Iterable[SpeechSegment]) -> Iterator[Moment]:
 
 
 #: What decides how the sound is decoded (`vidpipe.stages.video_decode`).
-_DECODED_BY = (
+DECODED_BY = (
     "audio", "video_stream", "width", "height", "video_codec", "color_transfer", "field_order", "rotation", "bit_depth",
     "duration_s", "duration_source", "clock_jumps", "frame_rate", "frame_rate_exact",
 )  # fmt: skip
@@ -168,7 +168,7 @@ STAGE = Stage(
     reads=(
         "raw_video.content",
         "raw_video.path",
-        *(f"metadata.{name}" for name in (*_DECODED_BY, "subtitles", "cues")),
+        *(f"metadata.{name}" for name in (*DECODED_BY, "subtitles", "cues")),
     ),
     settings=("speech.use_subtitles", "speech.language", "speech.min_confidence"),
     environment=("scene_detection", "limits"),

@@ -15,14 +15,11 @@ from vidpipe.errors import SettingsError
 from vidpipe.models.questions import parse_priority_keywords, parse_questions
 from vidpipe.operations.services.lifecycle import fingerprint
 from vidpipe.operations.services.state import desired_state
+from vidpipe.runner.rule_changes import parsed_rules, rules_lock, with_file
 from vidpipe.safe_files import read_regular, replace_file
 from vidpipe.settings import Settings, audit, default_file, load
 from vidpipe.settings.keys import all_keys
 from vidpipe.settings.remote_edit import LocalSettingError, check_edit, remotely_editable
-from vidpipe.stages.registry import enabled_analyses
-from vidpipe.tagging.categories import parse_categories
-from vidpipe.tagging.facts import Vocabulary
-from vidpipe.tagging.rules import parse_rules
 from vidpipe.web.access import Admin, Reader
 from vidpipe.web.home import Home, Opened, WebHome
 from vidpipe.web.problems import RequestError
@@ -31,13 +28,13 @@ router = APIRouter(tags=["settings"])
 
 FileName = Literal["config.ini", "custom_tags.json", "categories.json", "priority_keywords.json", "questions.json"]
 FILES: tuple[FileName, ...] = get_args(FileName)
-_Name = Annotated[FileName, InPath(description="Name of the file.")]
-#: File of rules -> the field of [Rules] that names it, and what parses its text.
-_RULES: dict[str, tuple[str, Callable[[str, str, Vocabulary], object]]] = {
-    "custom_tags.json": ("custom_tag_rules", parse_rules),
-    "categories.json": ("categories", parse_categories),
-    "priority_keywords.json": ("priority_keywords", lambda text, shown, _: parse_priority_keywords(text, shown)),
-    "questions.json": ("questions", lambda text, shown, _: parse_questions(text, shown)),
+#: A file in the folder of the rules; those whose name begins with a dot or underscore are not read.
+RULE_FILE = r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,99}\.(json|yaml|yml)$"
+_Name = Annotated[str, InPath(pattern=rf"^config\.ini$|{RULE_FILE}", description="config.ini, or a file of rules.")]
+#: File -> the field of [Rules] that names it, and what parses its text; others hold tag rules or categories.
+_RULES: dict[str, tuple[str, Callable[[str, str], object]]] = {
+    "priority_keywords.json": ("priority_keywords", parse_priority_keywords),
+    "questions.json": ("questions", parse_questions),
 }
 
 
@@ -86,7 +83,7 @@ def effective_settings(home: Home, opened: Opened, caller: Reader) -> EffectiveS
 
 @router.get("/settings/files/{name}")
 def read_file(name: _Name, home: Home, opened: Opened, caller: Admin, response: Response) -> FileText:
-    """Return the text of config.ini or a file of rules, and its version as ETag."""
+    """Return the text of config.ini or a file of rules, and its version as ETag; a file that is new has no text yet."""
     content = _content(_path(name, opened.settings, home), name)
     response.headers["ETag"] = _etag(content)
     return FileText(text=content.decode(errors="replace"))
@@ -109,7 +106,7 @@ def save_file(
     """
     settings, path = opened.settings, _path(name, opened.settings, home)
     try:
-        with FileLock(path.with_name(f".{path.name}.lock"), timeout=10):
+        with rules_lock(settings), FileLock(path.with_name(f".{path.name}.lock"), timeout=10):
             former = _content(path, name)
             if if_match != _etag(former):
                 raise RequestError(412, f"{name} was changed by someone else meanwhile.", "Load it again.")
@@ -120,7 +117,8 @@ def save_file(
                 raise RequestError(status, error.message, error.hint) from None
             content = new.text.encode()
             mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
-            replace_file(path.with_name(f"{path.name}.bak"), former, mode)
+            if path.exists() or name in FILES:
+                replace_file(path.with_name(f"{path.name}.bak"), former, mode)
             replace_file(path, content, mode)
             path.chmod(mode)  # whatever the umask is
     except OSError as error:
@@ -130,24 +128,34 @@ def save_file(
     return FileSaved(etag=_etag(content), note=note)
 
 
-def _checked(name: FileName, path: Path, text: str, settings: Settings) -> str:
+def _checked(name: str, path: Path, text: str, settings: Settings) -> str:
     """Return what a new text needs to take effect. Raises SettingsError if it is wrong."""
     if name == "config.ini":
         changed = check_edit(path, text, settings).settings
         desired = desired_state(settings)
         up_to_date = desired is None or desired.fingerprint == fingerprint(changed)
         return "" if up_to_date else "Run `vidpipe up` on the machine: it restarts the servers with these settings."
-    _RULES[name][1](text, name, enabled_analyses(settings).vocabulary)
+    if name in _RULES:
+        _RULES[name][1](text, name)
+    else:
+        parsed_rules(with_file(settings, name, text)[1], settings)
+        if settings.rules.apply == "approve":
+            return "It waits until somebody applies it: plan it on the page of rules."
     return "Videos that this concerns are due now: `vidpipe run` applies it, and `vidpipe up` does so by itself."
 
 
-def _path(name: FileName, settings: Settings, home: WebHome) -> Path:
-    config = home.config
-    return (config if name == "config.ini" else settings.resolve(getattr(settings.rules, _RULES[name][0]))).resolve()
+def _path(name: str, settings: Settings, home: WebHome) -> Path:
+    if name == "config.ini":
+        return home.config.resolve()
+    if name in _RULES:
+        return settings.resolve(getattr(settings.rules, _RULES[name][0])).resolve()
+    return settings.resolve(with_file(settings, name, "")[0]).resolve()
 
 
-def _content(path: Path, name: FileName) -> bytes:
+def _content(path: Path, name: str) -> bytes:
     """Return the content of the file; vidpipe's own rules if there is none."""
+    if not path.exists() and name not in FILES:
+        return b""
     return read_regular(path if path.exists() else default_file(f"rules/{name}"))
 
 

@@ -71,6 +71,9 @@ class LibraryStatus(BaseModel):
         services_down: Those that should run, and do not.
         by_itself: Whether due videos are processed automatically.
         waiting: What waits for a person, as sentences.
+        workers: Who takes runs, with [Cluster] Launcher = celery.
+        model_servers: Address of a model server -> seconds, busy_seconds, request_seconds, requests and failures in the
+            latest run that asked one.
         dagster: Address of Dagster's page on the server's machine; empty: it does not run.
     """
 
@@ -85,6 +88,8 @@ class LibraryStatus(BaseModel):
     services_down: list[dict[str, Any]]
     by_itself: bool
     waiting: list[str]
+    workers: list[dict[str, Any]]
+    model_servers: dict[str, dict[str, float]]
     dagster: str
 
 

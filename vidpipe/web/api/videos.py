@@ -15,7 +15,7 @@ from vidpipe.library.states import State
 from vidpipe.operations.kept_home import OpenHome
 from vidpipe.web.access import Reader
 from vidpipe.web.home import Opened, Searchable
-from vidpipe.web.selection import After, Limit, Selected, Sha256, VideoQuery
+from vidpipe.web.selection import After, Asked, Limit, Selected, Sha256, VideoQuery
 
 router = APIRouter(tags=["videos"])
 
@@ -144,7 +144,11 @@ class VideoDetails(BaseModel, extra="allow"):
 
 
 class HistoryEntry(BaseModel, extra="allow"):
-    """A commit of a stage (`status`, `changed`, `error`), or a change of a tag (`tag`, `change`, `evidence`, `was`)."""
+    """A commit of a stage, a change of a tag or category, or a verdict.
+
+    A commit has `status`, `changed` and `error`; a tag `tag`, `change`, `evidence` and `was`; a category `category`,
+    `was` and `reason`; a verdict `tag`, `change` and `by`.
+    """
 
     kind: str
     stage: str
@@ -193,17 +197,17 @@ def get_scenes(opened: Opened, sha256: Sha256, caller: Reader) -> Items[dict[str
 
 
 @router.get("/videos/{sha256}/explain")
-def explain_video(opened: Opened, sha256: Sha256, caller: Reader) -> Reasons:
-    """Explain why a video has each tag and category, or not."""
+def explain_video(opened: Opened, sha256: Sha256, caller: Reader, tag: Asked = None, category: Asked = None) -> Reasons:
+    """Explain why a video has each tag and category, or not; or only about one of them."""
     stored_fields(opened.library, sha256)
-    return reasons(opened.library, sha256, opened.plan.specs)
+    return reasons(opened.library, sha256, opened.plan.specs, tag, category)
 
 
 @router.get("/videos/{sha256}/history")
 def get_history(
     opened: Opened, sha256: Sha256, caller: Reader, limit: Limit = 50, after: After = None
 ) -> HistoryEntries:
-    """Return what happened to a video: results of its stages, and changes of its tags."""
+    """Return what happened to a video: results of its stages, changes of its tags and category, and verdicts."""
     stored_fields(opened.library, sha256)
     items, following = history(opened.library, sha256, limit=limit, after=after)
     return HistoryEntries.model_validate({"items": items, "next": following})

@@ -13,20 +13,20 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from vidpipe.library.library import Library
-from vidpipe.library.queries.show import answers_of, said, view
-from vidpipe.library.verdicts import Verdicts
-from vidpipe.search.analysis import language_of
+from vidpipe.library.queries.explain import reasons
+from vidpipe.library.queries.show import answers_of, said, stored_fields, view
 from vidpipe.search.grammar import quoted
 from vidpipe.search.matching import Matcher
 from vidpipe.search.query import QueryError
-from vidpipe.tagging.blocks import tag_key
 from vidpipe.text.messages import clock_time
 from vidpipe.text.names import language_name, short_language_code
+from vidpipe.text.stems import language_of
+from vidpipe.text.words import tag_key
 from vidpipe.web.access import Reader
 from vidpipe.web.home import Opened
 from vidpipe.web.pages.rendering import dagster_page, render
 from vidpipe.web.pages.video_timeline import lanes, lines
-from vidpipe.web.selection import Sha256
+from vidpipe.web.selection import Asked, Sha256
 
 router = APIRouter()
 
@@ -61,10 +61,19 @@ def video(
         request, "video.html", found=found, video=found["video"], q=q, start_s=t, duration_s=duration_s,
         said=spoken, shown=shown, lanes=lanes(found, spoken, shown, matches), parts=parts,
         timed=functools.partial(_timed, end_s=duration_s), clock=clock_time, language_name=language_name,
-        lang=short_language_code, tag_key=tag_key, quoted=quoted, rule_versions=_rule_versions(library, sha256),
-        verdicts=Verdicts(library.collections).of_video(sha256), dagster=dagster_page(opened.settings),
+        lang=short_language_code, tag_key=tag_key, quoted=quoted,
+        verdicts=library.verdicts.of_video(sha256), dagster=dagster_page(opened.settings),
         **_answers(library, sha256),
     )  # fmt: skip
+
+
+@router.get("/videos/{sha256}/explain")
+def explain(request: Request, opened: Opened, caller: Reader, sha256: Sha256, tag: Asked = None) -> HTMLResponse:
+    """Show why the video has a tag or, without one, why it does not have the others: a part of its page."""
+    duration_s = (stored_fields(opened.library, sha256, "metadata.duration_s").get("metadata") or {}).get("duration_s")
+    timed = functools.partial(_timed, end_s=duration_s or 0.0)
+    found = reasons(opened.library, sha256, opened.plan.specs, tag)
+    return render(request, "video/explain.html", found=found, asked=tag, q="", timed=timed, clock=clock_time)
 
 
 def _timed(text: str, end_s: float) -> Iterator[tuple[str, float | None]]:
@@ -72,12 +81,6 @@ def _timed(text: str, end_s: float) -> Iterator[tuple[str, float | None]]:
     for number, part in enumerate(_CLOCK.split(text)):
         time_s = sum(float(one) * 60**place for place, one in enumerate(reversed(part.split(":")))) if number % 2 else 0
         yield part, time_s if number % 2 and time_s <= end_s else None
-
-
-def _rule_versions(library: Library, sha256: str) -> dict[str, str]:
-    """Return tag -> version of the rules that gave it."""
-    rows = library.collections["lineage"].find({"video": sha256, "kind": "tag"}, {"tag": 1, "rules_version": 1})
-    return {row["tag"]: row.get("rules_version") or "" for row in rows.sort("at", 1)}
 
 
 def _answers(library: Library, sha256: str) -> dict[str, Any]:

@@ -29,12 +29,8 @@ export async function api(method, path, body, options = {}) {
 
 // Show a message at the bottom of the page; an error stays until it is closed.
 export function say(text, kind = "info") {
-  const box = document.createElement("p");
-  box.className = `message ${kind}`;
-  box.textContent = text;
-  const close = element("button", { type: "button", className: "link", textContent: "Close" });
-  close.addEventListener("click", () => box.remove());
-  box.append(" ", close);
+  const close = element("button", { type: "button", className: "link", textContent: "Close", onclick: () => box.remove() });
+  const box = element("p", { className: `message ${kind}` }, text, " ", close);
   byId("messages").append(box);
   if (kind !== "error") setTimeout(() => box.remove(), 6000);
 }
@@ -67,6 +63,21 @@ document.querySelector("[data-sign-out]")?.addEventListener("click", () => attem
   await api("DELETE", "/session");
   location.assign("/login");
 }));
+
+// A form with data-method sends its fields to the API; then the page is shown again.
+document.addEventListener("submit", (event) => {
+  const form = event.target, { method } = form.dataset;
+  if (!method) return;
+  event.preventDefault();
+  attempt(async () => {
+    await api(method, form.getAttribute("action"), Object.fromEntries(new FormData(form)));
+    location.reload();
+  });
+});
+
+// The document at an address.
+export const fetchPage = async (address, options) =>
+  new DOMParser().parseFromString(await (await fetch(address, options)).text(), "text/html");
 
 export const byId = (id) => document.getElementById(id);
 

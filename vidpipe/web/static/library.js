@@ -1,5 +1,5 @@
 // The library page: after a change of its address, its parts are replaced by those that the server renders.
-import { api, attempt, byId, element } from "./base.js";
+import { api, attempt, byId, element, fetchPage } from "./base.js";
 import { clear, marked } from "./library_selection.js";
 
 const form = byId("search");
@@ -10,8 +10,7 @@ async function fetched(address) {
   const mine = running = new AbortController();
   byId("items").ariaBusy = "true";
   try {
-    const response = await fetch(address, { signal: mine.signal });
-    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const page = await fetchPage(address, { signal: mine.signal });
     if (!page.getElementById("results")) location.assign(address);  // a problem, or the sign-in page
     return page;
   } finally {

@@ -9,7 +9,7 @@ choice.onchange = () => {
 };
 if (sheet) review(sheet.dataset);
 
-function review({ tag, verdict }) {
+function review({ tag, rule, verdict }) {
   const cards = [];
   const done = []; // {card, previous}, for undo
   const counts = { videos: 0, yes: 0, no: 0 };
@@ -106,7 +106,7 @@ function review({ tag, verdict }) {
   async function load() {
     if (loading || after === null) return;
     loading = true;
-    const page = await attempt(() => api("GET", `/review?${new URLSearchParams({ tag, verdict, after, limit: 60 })}`));
+    const page = await attempt(() => api("GET", `/review?${new URLSearchParams({ tag, rule, verdict, after, limit: 60 })}`));
     loading = false;
     if (!page) return;
     if (!after) Object.assign(counts, { videos: page.videos, yes: page.yes, no: page.no });

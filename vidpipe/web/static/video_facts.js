@@ -10,17 +10,6 @@ const dim = (textContent) => element("p", { className: "dim", textContent });
 const failed = ({ message }) => [dim(message)];
 const joined = (texts) => texts.filter(Boolean).join(": ");
 
-// A text whose times are links that seek.
-function timed(text) {
-  return text.split(/(?<![\d:.])(\d{1,3}(?::[0-5]\d){1,2}(?:\.\d+)?)(?![\d:])/).map((textContent, place) => {
-    if (place % 2 === 0) return textContent;
-    const time = textContent.split(":").reduce((sum, one) => sum * 60 + Number(one), 0);
-    const link = element("a", { className: "time", href: `?t=${time}#player`, textContent });
-    link.dataset.t = time;
-    return link;
-  });
-}
-
 // Fill `details` when it is opened first, with what `load` returns.
 function whenOpened(details, load) {
   const body = details.lastElementChild;
@@ -29,33 +18,19 @@ function whenOpened(details, load) {
   };
 }
 
-let asked;
-const explained = () => (asked ??= ask("explain"));
-const tick = ({ matched }) => (matched ? "✓" : "✗");
-const reason = ({ blocks, match }) => element("ul", {}, ...blocks.map((block) => element("li", {},
-  `${tick(block)} ${block.block.replaceAll("_", " ")}${blocks[1] && match === "all" ? " (required)" : ""}`,
-  ...block.parts.map((part) => element("div", {}, `${tick(part)} requires ${part.asks}; found `, ...timed(part.found))))));
-const entry = (title, one) => element("details", {}, element("summary", { textContent: `${tick(one)} ${title}` }), reason(one));
-
-for (const tag of root.querySelectorAll(".tag")) {
-  whenOpened(tag.querySelector(".explain"), async () => {
-    const rule = (await explained()).rules.find((one) => one.rule === tag.dataset.rule);
-    return [rule ? reason(rule) : dim("No rule in force requires anything.")];
-  });
+async function explained(tag) {
+  const response = await fetch(`/videos/${video}/explain${tag ? `?tag=${encodeURIComponent(tag)}` : ""}`);
+  if (!response.ok) throw new Error(response.statusText);
+  return new DOMParser().parseFromString(await response.text(), "text/html").body.childNodes;
 }
-whenOpened(find(".why-not"), async () => {
-  const { rules, categories, stored_are_out_of_date: stale } = await explained();
-  return [
-    stale ? dim("The stored tags are out of date: rules or facts have changed.") : "",
-    ...rules.filter((one) => !one.matched).map((one) => entry(`${one.gives.join(", ")} – rule “${one.rule}”`, one)),
-    ...categories.map((one) => entry(`category ${one.category}: score ${one.score}, minimum ${one.min_score}`, one)),
-  ];
-});
+
+for (const tag of root.querySelectorAll(".tag")) whenOpened(tag.querySelector(".explain"), () => explained(tag.dataset.tag));
+whenOpened(find(".why-not"), () => explained());
 whenOpened(find("#history details"), async () => {
   const { items } = await ask("history?limit=200");
-  return items.map(({ at, tag, stage, change, status, evidence, was, changed, error }) => element("p", {},
-    `${at.slice(0, 16).replace("T", " ")} `, element("strong", { textContent: tag ?? stage }), " ",
-    joined([change ?? status, evidence || was, changed?.join(", "), error?.message])));
+  return items.map(({ at, tag, category, stage, change, status, verdict, evidence, reason, was, changed, error }) => element("p", {},
+    `${at.slice(0, 16).replace("T", " ")} `, element("strong", { textContent: tag ?? category ?? stage }), " ",
+    joined([change ?? verdict ?? status, evidence || reason || was, changed?.join(", "), error?.message])));
 });
 
 const similar = find(".similar");

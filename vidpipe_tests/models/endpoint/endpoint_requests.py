@@ -35,7 +35,13 @@ def request(*prompts: Prompt, video: str = "a", frames: Sequence[Frame] = JPEGS)
 
 
 def settings(url: str, **qwen_vl: object) -> Settings:
-    quick = {"request_backoff": 0.01, "request_max_wait": 0.05, "request_timeout": 10, "request_retries": 2}
+    quick = {
+        "request_backoff": 0.01,
+        "request_max_wait": 0.05,
+        "request_timeout": 10,
+        "request_retries": 2,
+        "server_wait": 0,
+    }
     named = {"backend": "endpoint", "public_endpoint": url, **quick, **qwen_vl}
     return Settings(home=Path("/nowhere"), qwen_vl=QwenVL.model_validate(named))
 

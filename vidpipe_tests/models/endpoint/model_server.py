@@ -48,6 +48,12 @@ class Handler(LoopbackHandler):
     server: ModelServer
     post: Post
 
+    def do_GET(self) -> None:
+        """The list of models, which probes ask for."""
+        with self.server.lock:
+            self.server.probes.append(self.path)
+        self.send(200, b'{"object": "list", "data": []}', {"Connection": "close"})
+
     def do_POST(self) -> None:
         server = self.server
         raw = self.rfile.read(int(self.headers["Content-Length"]))
@@ -140,14 +146,16 @@ def without_schemas(handler: Handler) -> None:
 
 
 class ModelServer(LoopbackServer):
-    """posts: what came, in order; faults: for the next posts; always: when they are used up
+    """posts: what came, in order; probes: the paths of GET requests; faults: for the next posts; always: when they are
+    used up
 
     certificate: with its key; https is spoken then
     """
 
-    def __init__(self, *faults: Fault, always: Fault = well, certificate: Path | None = None) -> None:
-        super().__init__(Handler)
+    def __init__(self, *faults: Fault, always: Fault = well, certificate: Path | None = None, port: int = 0) -> None:
+        super().__init__(Handler, port=port)
         self.posts: list[Post] = []
+        self.probes: list[str] = []
         self.faults = list(faults)
         self.always = always
         self.at_once = self.most_at_once = 0

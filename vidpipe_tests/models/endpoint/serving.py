@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from vidpipe_tests.cluster.servers import end
+
 TINY = Path(__file__).parents[1] / "qwen" / "tiny"
 #: A busy machine takes its time to import torch.
 _START_S = 240.0
@@ -59,12 +61,7 @@ def serving(folder: Path, checkpoint: Path = TINY) -> Iterator[Served]:
         _wait_until_ready(served, process)
         yield served
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, 20)
 
 
 def _wait_until_ready(served: Served, process: subprocess.Popen[bytes]) -> None:

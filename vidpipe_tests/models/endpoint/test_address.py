@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from vidpipe.errors import UnavailableError
 from vidpipe.models.builders import build_model
-from vidpipe.models.endpoint.address import server_address
+from vidpipe.models.endpoint.address import server_addresses
 from vidpipe.settings.schema import QwenVL
 from vidpipe_tests.models.endpoint.endpoint_requests import settings
 
@@ -27,20 +27,20 @@ from vidpipe_tests.models.endpoint.endpoint_requests import settings
     ],
 )
 def test_the_path_may_be_left_out_in_part_or_wholly(given: str, asked: str) -> None:
-    server = server_address(QwenVL(backend="endpoint", public_endpoint=given))
+    (server,) = server_addresses(QwenVL(backend="endpoint", public_endpoint=given))
     assert server.url == asked
     assert "?" not in server.shown
 
 
 def test_pai_is_asked_as_it_is_given() -> None:
     given = "https://1.pai-eas.example/api/predict/qwen"
-    assert server_address(QwenVL(public_endpoint=given, api_style="pai")).url == given
+    assert server_addresses(QwenVL(public_endpoint=given, api_style="pai"))[0].url == given
 
 
 def test_the_vpc_endpoint_is_asked_where_it_is_chosen() -> None:
     both = {"public_endpoint": "https://public.example", "vpc_endpoint": "http://vpc.example"}
-    assert server_address(QwenVL.model_validate(both)).url.startswith("https://public.example/")
-    assert server_address(QwenVL.model_validate({**both, "use_vpc": True})).url.startswith("http://vpc.example/")
+    assert server_addresses(QwenVL.model_validate(both))[0].url.startswith("https://public.example/")
+    assert server_addresses(QwenVL.model_validate({**both, "use_vpc": True}))[0].url.startswith("http://vpc.example/")
 
 
 def test_a_missing_endpoint_is_named_with_the_one_that_is_set() -> None:

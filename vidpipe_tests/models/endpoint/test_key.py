@@ -11,7 +11,7 @@ import pytest
 
 from vidpipe.errors import UnavailableError
 from vidpipe.models.describing_model import ModelReply
-from vidpipe.models.endpoint.address import server_address
+from vidpipe.models.endpoint.address import server_addresses
 from vidpipe.models.endpoint.backend import EndpointModel
 from vidpipe.models.endpoint.client import is_public
 from vidpipe_tests.loopback_server import LoopbackHandler, LoopbackServer
@@ -108,7 +108,7 @@ def test_a_key_that_no_header_takes_is_refused_without_quoting_it(key: str) -> N
 
 
 def test_a_key_is_not_shown_by_what_holds_it() -> None:
-    assert KEY not in repr(server_address(settings("http://127.0.0.1:1", access_key=KEY).qwen_vl))
+    assert KEY not in repr(server_addresses(settings("http://127.0.0.1:1", access_key=KEY).qwen_vl))
 
 
 def test_a_key_does_not_cross_the_internet_in_the_clear(server: ModelServer) -> None:

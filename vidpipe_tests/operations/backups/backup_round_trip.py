@@ -18,7 +18,8 @@ from vidpipe.operations.backups.restore import RestoreResult, check_backup, rest
 from vidpipe.settings import Settings
 from vidpipe_tests.library.sample_library import GRAPH, plan_of
 
-COLLECTIONS = ("videos", "scenes", "answers", "sources", "lineage", "runs", "searches", "verdicts")
+COLLECTIONS = ("videos", "scenes", "answers", "sources", "lineage", "runs", "searches", "verdicts",
+               "datasets", "dataset_items", "distinct")  # fmt: skip
 
 
 def backed_up(library: Library, folder: Path, **wish: Any) -> BackupResult:

@@ -16,7 +16,6 @@ from vidpipe.errors import UnavailableError
 from vidpipe.library.api_keys import ApiKeys
 from vidpipe.library.connection import connect
 from vidpipe.library.library import Library
-from vidpipe.library.verdicts import Verdicts
 from vidpipe.operations.backups import manifest as manifests
 from vidpipe.operations.backups.backup import back_up
 from vidpipe.operations.backups.file_transfer import restore_home_files
@@ -26,6 +25,7 @@ from vidpipe.runner.request import RunRequest
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings, init_home
 from vidpipe.settings.schema import Paths, Rules
+from vidpipe.tagging.rules_file import APPLIED
 from vidpipe_tests.library.sample_library import CONTENTS, GRAPH, fill, plan_of, put, sha256_of
 from vidpipe_tests.operations.backups.backup_round_trip import backed_up, documents, everything, restored, shown
 
@@ -34,7 +34,9 @@ def test_the_library_comes_back_under_other_names_with_its_indexes_and_nothing_i
     library: Library, target: Settings, backups: Path
 ) -> None:
     library.collections["searches"].insert_one({"_id": "changes", "query": "harbour"})
-    Verdicts(library.collections).put(sha256_of("race.mkv"), "Fast", "no", "ada")
+    library.collections["datasets"].insert_one({"_id": "set@1", "name": "set", "version": 1, "items_id": "a"})
+    library.collections["dataset_items"].insert_one({"dataset": "a", "position": 0, "json": b"x"})
+    library.verdicts.put(sha256_of("race.mkv"), "Fast", "no", "ada")
     before = everything(library)
     library.collections["videos"].update_one(
         {"_id": sha256_of("race.mkv")}, {"$set": {"lease": {"owner": "elsewhere|1|2|x"}}}
@@ -250,11 +252,23 @@ def test_settings_come_back_and_what_was_there_is_kept_beside(library: Library, 
     home = init_home(library.settings.home).home
     rules = home / "rules" / "custom_tags.json"
     ours = rules.read_text()
+    scenes = home / "rules" / "scenes.yaml"
+    applied = library.settings.data_directory / APPLIED
+    applied.parent.mkdir(parents=True)
+    applied.write_text("{}")
     done = backed_up(library, backups)
+    assert {"rules/scenes.yaml", "rules/vocabulary.yaml", "data/rules/applied.json"} <= set(done.manifest.settings)
     rules.write_text("{}")
-    assert restore_home_files(home, done.path, done.manifest.settings) == ["rules/custom_tags.json"]
+    scenes.unlink()
+    applied.unlink()
+    more = home / "rules" / "more.yaml"
+    more.write_text("rules: []\n")
+    came_back = ["data/rules/applied.json", "rules/custom_tags.json", "rules/more.yaml", "rules/scenes.yaml"]
+    assert sorted(restore_home_files(library.settings, done.path, done.manifest.settings)) == came_back
     assert rules.read_text() == ours
     assert (home / "rules" / "custom_tags.json.bak").read_text() == "{}"
+    assert scenes.is_file()
+    assert [path.name for path in rules.parent.glob("more*")] == ["more.yaml.bak"], "it was in no rules of the backup"
 
 
 def test_so_many_are_kept_and_the_latest_is_restored(library: Library, backups: Path) -> None:

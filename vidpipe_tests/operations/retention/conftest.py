@@ -13,7 +13,7 @@ import pytest
 from vidpipe.library.library import Library
 from vidpipe.operations.retention import PruneReport
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.default_graph import GRAPH
 
 Work = Callable[[PruneReport, bool], None]

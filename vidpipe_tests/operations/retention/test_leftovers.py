@@ -14,7 +14,7 @@ from vidpipe.errors import UnavailableError
 from vidpipe.library.leases import this_process
 from vidpipe.library.library import Library
 from vidpipe.library.runs import TOTALS
-from vidpipe.operations.proxies import PARTIAL, proxy_path
+from vidpipe.operations.proxies import PARTIAL, clips_folder, proxy_path
 from vidpipe.operations.retention import PruneReport, PruneTask, cutoff, prune
 from vidpipe.operations.retention.home_tasks import (
     delete_downloads,
@@ -40,15 +40,18 @@ def test_partial_downloads_go_when_nobody_goes_on_with_them(settings: Settings) 
     assert sorted({path.name[0] for path in store.incoming.iterdir()}) == ["b", "c"]
 
 
-def test_playable_copies_go_with_their_videos_and_when_nobody_finishes_them(
+def test_playable_copies_and_clips_go_with_their_videos_and_when_nobody_finishes_them(
     settings: Settings, library: Library, video: Callable[[str], str]
 ) -> None:
     assert both(partial(delete_proxies, settings, library)).count == 0
     kept = [write(proxy_path(settings, video("a"))), write(proxy_path(settings, f"{PARTIAL}{'c' * 64}"))]
     gone = [write(proxy_path(settings, "b" * 64)), write(proxy_path(settings, f"{PARTIAL}{'d' * 64}"), 50, 8)]
+    kept += [write(clips_folder(settings, kept[0].stem) / name) for name in ("1.mp4", f"{PARTIAL}2.mp4")]
+    gone += [write(clips_folder(settings, kept[0].stem) / f"{PARTIAL}3.mp4", 50, 8)]
+    gone += [write(clips_folder(settings, "b" * 64) / "4.mp4")]
     report = both(partial(delete_proxies, settings, library))
-    assert (report.count, report.size_bytes) == (2, 150)
-    assert [path.exists() for path in (*kept, *gone)] == [True, True, False, False]
+    assert (report.count, report.size_bytes) == (4, 300)
+    assert [path.exists() for path in (*kept, *gone)] == [True] * 4 + [False] * 4
 
 
 def test_journals_of_other_machines_go_unless_they_hold_a_lease_or_live(

@@ -19,7 +19,7 @@ from vidpipe.operations.retention import PruneReport
 from vidpipe.operations.retention.media_moves import MediaMover
 from vidpipe.settings import Settings
 from vidpipe.sources.records import SourceRecord
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe.storage.object_store import DROPPED, LOCAL, media_key, pack_key
 from vidpipe.storage.stores import Stores
 from vidpipe_tests.default_graph import GRAPH

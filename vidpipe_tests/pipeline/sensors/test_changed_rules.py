@@ -13,9 +13,11 @@ import pytest
 from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
 from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.runner.rule_changes import ProposedRules
 from vidpipe.settings import Settings, load
 from vidpipe.stages.contract import Stage
 from vidpipe.stages.graph import StageGraph
+from vidpipe_tests.library import sample_library
 from vidpipe_tests.pipeline.sensors.ticks import Ticks, config
 from vidpipe_tests.runner.small_graph import LENGTH, PARTS, REPORT, calls
 
@@ -146,3 +148,46 @@ def test_a_schedule_that_was_changed_while_the_servers_run_is_told(settings: Set
     with dg.build_sensor_context(rules.dagster, resources=resources, repository_def=repository) as context:
         ticked = repository.get_sensor_def("changed_rules").evaluate_tick(context)
     assert "restart `vidpipe up`" in str(ticked.skip_message)
+
+
+def test_a_new_file_in_rules_is_noticed_and_an_invalid_one_leaves_the_library_as_it_is(
+    rules: Ticks, labelled: list[str], settings: Settings
+) -> None:
+    more = settings.home / "rules" / "more.yaml"
+    more.write_text("rules: [")
+    assert "more.yaml" in rules.skipped()
+    assert reported(settings) == len(labelled)
+    more.write_text("rules:\n- {id: new, selections: {s: {width|gt: 1}}, tags: [New]}\n")
+    (sweep,) = rules.requests()
+    assert rules.run(sweep).success
+    assert reported(settings) == 2 * len(labelled)
+
+
+def test_edited_rules_wait_for_approval_and_the_sensor_says_so(
+    rules: Ticks, labelled: list[str], settings: Settings, library: Library
+) -> None:
+    ProposedRules.of(settings, {}).put(library, "command", changed={})
+    file = settings.home / "config.ini"
+    file.write_text(file.read_text().replace("\nApply = automatic\n", "\nApply = approve\n", 1))
+    assert load(settings.home).settings.rules.apply == "approve"
+    change_rules(settings, "New")
+    assert rules.skipped() == "Edited rules wait for `vidpipe rules apply` ([Rules] Apply = approve)."
+    ProposedRules.of(load(settings.home).settings, {}).put(library, "page", changed={})
+    assert len(rules.requests()) == 1
+
+
+def test_an_invalid_file_turns_the_check_red_until_it_is_mended(library: Library, dagster: dg.DagsterInstance) -> None:
+    home = library.settings.home
+    ticks = Ticks(library, dagster, sample_library.GRAPH, "changed_rules")
+
+    def evaluations() -> list[tuple[bool | None, str | None]]:
+        """What the tick reports; a daemon keeps its cursor."""
+        return [(event.passed, event.description) for event in ticks.tick().asset_events]
+
+    (home / "rules" / "more.yaml").write_text("rules:\n- {id: x}\n")
+    ((passed, said),) = evaluations()
+    assert not passed
+    assert said is not None
+    assert "rules/more.yaml, rule 1" in said
+    (home / "rules" / "more.yaml").unlink()
+    assert evaluations() == [], "the first tick of a home without a fault reports nothing"

@@ -15,7 +15,7 @@ from vidpipe.models.installed import installed_model
 from vidpipe.pipeline.build import build_definitions
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.settings import Settings, load
-from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe.stages.registry import build_graph
 from vidpipe_tests import clips
 from vidpipe_tests.models.packaged_models import PackagedModels

@@ -131,7 +131,7 @@ def test_a_stage_that_asks_a_model_waits_for_a_run_of_its_own(
     )
     (op,) = build_definitions(ON_GPU, qwen).resolve_job_def("describe_list").all_node_defs
     assert isinstance(op, dg.OpDefinition)
-    assert op.pool == ("gpu" if backend == "qwen" else None)
+    assert op.pool == {"qwen": "gpu", "endpoint": "model"}.get(backend)
 
 
 def test_videos_of_an_unfinished_run_are_not_launched_a_second_time(

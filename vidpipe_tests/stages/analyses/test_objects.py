@@ -70,8 +70,9 @@ def test_a_portrait_shows_a_person_all_the_time(home: Path, models_directory: Pa
     (evidence,) = EnabledAnalyses((ANALYSIS,)).found({"objects.scenes": found.scenes})
     assert evidence.says == "it shows"
     assert "person" in {moment.text for moment in evidence.moments}
-    values = EnabledAnalyses((ANALYSIS,)).rule_values({"objects.labels": found.labels})
-    assert values == {"object": tuple(label.label for label in found.labels)}
+    objects = EnabledAnalyses((ANALYSIS,)).rule_fields_by_name["object"]
+    assert objects.reads == "objects.labels"
+    assert objects.value(found.labels) == tuple(label.label for label in found.labels)
 
 
 @pytest.mark.soak

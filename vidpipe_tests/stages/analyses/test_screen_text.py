@@ -233,9 +233,8 @@ def test_captions_titles_and_logos_are_read_with_their_times(home: Path, model: 
     ]
     assert result.languages == ("en",)
     assert [use.name for use in result.models] == [_MODEL]
-    found = EnabledAnalyses((ANALYSIS,)).rule_values(
-        {"screen_text.entries": result.entries, "screen_text.languages": result.languages}
-    )
+    values = {"screen_text.entries": result.entries, "screen_text.languages": result.languages}
+    found = {one.spec.name: one.value(values[one.reads]) for one in ANALYSIS.rule_fields}
     assert found == {"screen_language": ("en",), "has_caption": True, "has_title": True}
     stored = result.model_dump()
     assert ANALYSIS.columns["screen_text"](stored).splitlines() == [entry.text for entry in result.entries]

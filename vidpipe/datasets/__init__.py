@@ -1,0 +1,1 @@
+"""Datasets: clips, near-duplicates, versions with splits, exports, and the SQL mirror."""

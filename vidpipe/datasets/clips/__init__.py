@@ -1,0 +1,1 @@
+"""Clips: parts of videos, cut once and addressed by their content."""

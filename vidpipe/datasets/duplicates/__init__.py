@@ -1,0 +1,1 @@
+"""Near-duplicates: fingerprints of videos, an index of them, and groups of copies."""
