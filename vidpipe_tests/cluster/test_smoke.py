@@ -15,6 +15,7 @@ import pytest
 from vidpipe.library.leases import machine_name
 from vidpipe.library.library import Library
 from vidpipe.library.workers import Workers
+from vidpipe.pipeline.build import build_definitions
 from vidpipe.pipeline.dagster_internals import LaunchRunContext
 from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.run_launcher import PROCESS_TAG
@@ -30,10 +31,12 @@ pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
 
 
 def process() -> dg.JobDefinition:
-    """The job of all stages, as the worker's process loads it."""
-    from vidpipe.pipeline.definitions import defs
+    """The job of all stages, as the worker's process loads it.
 
-    return defs.resolve_job_def("process")
+    Not from vidpipe.pipeline.definitions, which would keep this test's home for all later tests of the process.
+    """
+    settings = load(secrets=False).settings
+    return build_definitions(build_graph(settings), settings).resolve_job_def("process")
 
 
 @pytest.fixture
