@@ -14,7 +14,8 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
@@ -190,19 +191,52 @@ def remove_orphans(collections: Collections, ids: Sequence[str]) -> None:
         collections: The library's collections.
         ids: Videos whose lease the caller holds, so that no other process is writing what looks like an orphan.
     """
+    videos, lineage = collections["videos"], collections["lineage"]
+    fields = {"scene_generation": 1, "stages": 1, "late_commit": 1, "lease.token": 1}
     for chunk in chunked(ids, 100):
-        arrived = {"_id": {"$in": chunk}, "late_commit.at": {"$lt": server_clock.now() - LATEST_ARRIVAL}}
-        fields = {"scene_generation": 1, "stages": 1, "late_commit": 1}
-        for document in list(collections["videos"].find({"_id": {"$in": chunk}}, fields)):
+        late = {"late_commit.at": {"$lt": server_clock.now() - LATEST_ARRIVAL}}
+        leases: dict[str, str] = {}
+        unnamed: list[Document] = []
+        for document in list(videos.find({"_id": {"$in": chunk}}, fields)):
             sha256 = document["_id"]
+            leases[sha256] = document.get("lease", {}).get("token", "")
+            unnamed.append({"video": sha256, "generation": {"$ne": document.get("scene_generation")}})
             for token in document.get("late_commit", {}).get("tokens", ()):
-                collections["lineage"].delete_many({"_id": {"$regex": f"^{token}:"}})
-            unnamed = {"video": sha256, "generation": {"$ne": document.get("scene_generation")}}
-            collections["scenes"].delete_many(unnamed)
+                lineage.delete_many({"_id": {"$regex": f"^{token}:"}})
             for stage, entry in document["stages"].items():
                 newer = {"at": {"$gt": entry["at"]}} if "at" in entry else {}
-                collections["lineage"].delete_many({"video": sha256, "stage": stage, **newer})
-        collections["videos"].update_many(arrived, {"$unset": {"late_commit": ""}})
+                lineage.delete_many({"video": sha256, "stage": stage, **newer})
+        held = remove_scenes(collections, unnamed, leases)
+        videos.update_many({"_id": {"$in": sorted(held)}, **late}, {"$unset": {"late_commit": ""}})
+
+
+def remove_scenes(collections: Collections, unwanted: Sequence[Document], leases: Mapping[str, str]) -> set[str]:
+    """Remove scenes of videos whose lease is still held, and return these videos.
+
+    Each scene names the lease under which it was written. Removed is what was there before the leases were found to be
+    held: whoever takes a video over may write the same scenes again, under another lease.
+
+    Args:
+        collections: The library's collections.
+        unwanted: Conditions on scenes, each with its `video`.
+        leases: Video -> token of the lease under which its scenes became unwanted.
+    """
+    if not unwanted:
+        return set()
+    written_under: defaultdict[str, list[str | None]] = defaultdict(list)
+    group = {"_id": {"video": "$video", "lease": "$lease"}}
+    for row in collections["scenes"].aggregate([{"$match": {"$or": list(unwanted)}}, {"$group": group}]):
+        written_under[row["_id"]["video"]].append(row["_id"].get("lease"))  # None: by an older version of vidpipe
+    tokens = collections["videos"].find({"_id": {"$in": list(leases)}}, {"lease.token": 1})
+    held = {row["_id"] for row in tokens if row.get("lease", {}).get("token", "") == leases[row["_id"]]}
+    removable = [
+        {**scenes, "lease": {"$in": written_under[scenes["video"]]}}
+        for scenes in unwanted
+        if scenes["video"] in held & written_under.keys()
+    ]
+    if removable:
+        collections["scenes"].delete_many({"$or": removable})
+    return held
 
 
 class Journal:
