@@ -58,6 +58,10 @@ def _selection(node: Any) -> dict[str, Any] | list[dict[str, Any]]:
         raise SettingsError(
             f"Rules have no field for {field} of the query.", "docs/rules.md lists the fields of rules."
         )
+    if isinstance(node, Words) and node.prefix:
+        raise SettingsError(
+            f"Rules compare {field} as a whole, not by how it begins.", f"Write {node.field}:{node.text} without *."
+        )
     if isinstance(node, Between):
         ends = (("gte" if node.with_low else "gt", node.low), ("lte" if node.with_high else "lt", node.high))
         return {f"{field}|{how}": value for how, value in ends if value is not None}

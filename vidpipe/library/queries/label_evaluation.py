@@ -19,6 +19,8 @@ from vidpipe.text.words import tag_key
 
 _COLUMNS = (("video", "sha256", "url", "file", "name"), ("tags", "labels", "tag", "label"), ("category",), ("checked",))
 
+_HINT = "The first line names the columns: video, and tags or category, separated by commas."
+
 
 def read_labels(text: str, library: Library) -> tuple[dict[str, Labels], list[str]]:
     """Return the labels in a CSV file, and what is wrong with its lines, which are left out.
@@ -27,18 +29,20 @@ def read_labels(text: str, library: Library) -> tuple[dict[str, Labels], list[st
         SettingsError: It has no column of videos, or neither tags nor categories.
     """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    heads = [cell.strip().lower() for cell in text.partition("\n")[0].split(",")]
+    try:
+        heads = [cell.strip().lower() for cell in next(reader, [])]
+    except csv.Error as error:
+        raise SettingsError(f"The first line of the file is not valid CSV: {error}.", _HINT) from None
     video, *places = [next((heads.index(one) for one in known if one in heads), -1) for known in _COLUMNS]
     if video < 0 or max(places[:2]) < 0:
-        hint = "The first line names the columns: video, and tags or category, separated by commas."
-        raise SettingsError("The file has no column of videos, or none of tags or categories.", hint)
+        raise SettingsError("The file has no column of videos, or none of tags or categories.", _HINT)
     found, problems = dict[str, Labels](), list[str]()
     while True:
         number = reader.line_num + 1
         try:
             if (row := next(reader, None)) is None:
                 return found, problems
-            if number > 1 and row:
+            if row:
                 if len(row) != len(heads):
                     raise csv.Error(f"{len(row)} cells instead of {len(heads)}")
                 known = found.setdefault(library.videos.resolve(visible(row[video].strip())), (set(), set(), set()))

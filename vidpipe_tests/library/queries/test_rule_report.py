@@ -193,6 +193,11 @@ def test_labels_of_a_file_are_compared_and_bad_lines_named(library: Library, rul
     with pytest.raises(SettingsError, match="no column of videos"):
         read_labels("url;tags\na;b\n", library)
     assert read_labels('video,tags\n"', library)[1], "a quote that is never closed"
+    assert read_labels(f'"video","tags"\r\n{names[3]},"Long"\r\n', library) == read_labels(
+        f"video,tags\n{names[3]},Long\n", library
+    )
+    with pytest.raises(SettingsError, match="not valid CSV"):
+        read_labels('"video","tags', library)
 
 
 def test_stored_labels_are_those_of_videos_and_of_their_parts(library: Library) -> None:
