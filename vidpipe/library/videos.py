@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from vidpipe.errors import VidpipeError
+from vidpipe.errors import VidpipeError, readable
 from vidpipe.library import server_clock
 from vidpipe.library.media_places import PLACE
 from vidpipe.library.schema import LAST_URL, MOST_KEPT, MOST_LABELS, MOST_STATED, Collections, Document, new_entry
@@ -161,7 +161,7 @@ class Videos:
         """
         found = self.named(name)
         if not found and "/" in name and "://" not in name:
-            found = self._ids({"ingest.names": name.rsplit("/", 1)[1]})
+            found = self._ids({"ingest.names": readable(name.rsplit("/", 1)[1])})
         if not found:
             short = " A hash prefix needs at least four digits." if _SHORT_PREFIX.match(name.lower()) else ""
             raise NoSuchVideo(f"No video matches '{name}'.{short}", "`vidpipe list` shows all; `vidpipe add` adds one.")
@@ -178,7 +178,7 @@ class Videos:
 
         A URL that led to several videos means the latest.
         """
-        path = path_text(Path(name).absolute()) if "/" in name else name
+        path = path_text(Path(name).absolute()) if "/" in name else readable(name)
         spellings = list(stored_spellings(name))
         name = spellings[0]
         found: list[str] = []
@@ -190,7 +190,7 @@ class Videos:
             found = sorted({source["video"] for source in of_sources}) or self._ids({"ingest.urls": {"$in": spellings}})
         if not found:
             found = self._ids({"ingest.names": name}) or self._ids({"ingest.path": {"$in": [name, path]}})
-        if not found and len(name) <= _LONGEST_NAME:
+        if not found and len(name) <= _LONGEST_NAME and "\0" not in name:
             stem = re.compile(f"^{re.escape(name)}(\\.[^.]*)?$", re.IGNORECASE)
             found = self._ids({"ingest.names": stem})
         return found
