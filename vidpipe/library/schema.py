@@ -19,7 +19,7 @@ workers   processes of `vidpipe worker`
 sessions  sessions of browsers that signed in with a key, hashed
 meta      schema version and the shape of the stage graph; who is currently changing them; the counter of changes
 
-How an older database gets there: `vidpipe.library.schema_setup`.
+How an older database gets there: `vidpipe.library.migrations`.
 """
 
 from __future__ import annotations

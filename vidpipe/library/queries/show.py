@@ -7,9 +7,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.library import server_clock
+from vidpipe.library.annotations import in_order_of_addition
 from vidpipe.library.schema import Document
 from vidpipe.library.states import WORST_FIRST, State, classify
-from vidpipe.library.videos import NoSuchVideo, in_order_of_addition, name_of, title_of
+from vidpipe.library.videos import NoSuchVideo, name_of, title_of
 from vidpipe.settings.analyses import ANALYSES
 from vidpipe.sources.records import SourceRecord
 from vidpipe.sources.urls import readable_url
