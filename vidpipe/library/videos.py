@@ -311,7 +311,7 @@ def stored_path(video: Mapping[str, Any]) -> str:
 
 def name_of(video: Mapping[str, Any]) -> str:
     """Return the name of a video, by its document, as lists show it."""
-    names: Sequence[str] = video[INGEST].get("names") or ()
+    names: Sequence[str] = (video.get(INGEST) or {}).get("names") or ()
     return names[0] if names else str(video["_id"])[:12]
 
 

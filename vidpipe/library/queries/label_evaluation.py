@@ -12,10 +12,12 @@ from typing import Any
 
 from vidpipe.errors import SettingsError, visible
 from vidpipe.library.library import Library
-from vidpipe.library.queries.ground_truth import Labels
 from vidpipe.library.videos import NoSuchVideo, chunked
 from vidpipe.tagging.measures import Compared, compare_labels
 from vidpipe.text.words import tag_key
+
+#: Of a video: its tags, its category, and the tags that it was checked for.
+Labels = tuple[set[str], set[str], set[str]]
 
 _COLUMNS = (("video", "sha256", "url", "file", "name"), ("tags", "labels", "tag", "label"), ("category",), ("checked",))
 
@@ -50,6 +52,16 @@ def read_labels(text: str, library: Library) -> tuple[dict[str, Labels], list[st
                     texts.update(re.findall(r"[^;|\s](?:[^;|\n]*[^;|\s])?", row[place] if place >= 0 else ""))
         except (csv.Error, NoSuchVideo) as error:
             problems.append(f"line {number}: {error}")
+
+
+def labelled_videos(library: Library) -> dict[str, Labels]:
+    """Return the labels that lists and users gave to videos or parts of them; lists state no categories."""
+    query = {"video": {"$ne": None}, "$or": [{"labels.0": {"$exists": True}}, {"segments.0": {"$exists": True}}]}
+    found: dict[str, Labels] = {}
+    for row in library.collections["sources"].find(query, {"video": 1, "labels": 1, "segments.labels": 1}):
+        parts = (one.get("labels", ()) for one in row.get("segments") or ())
+        found.setdefault(row["video"], (set(), set(), set()))[0].update(row.get("labels") or (), *parts)
+    return found
 
 
 def evaluate_labels(library: Library, labels: Mapping[str, Labels], canonical: Callable[[str], str]) -> dict[str, Any]:

@@ -11,8 +11,7 @@ import pytest
 
 from vidpipe.errors import SettingsError
 from vidpipe.library.library import Library
-from vidpipe.library.queries.ground_truth import labelled_videos
-from vidpipe.library.queries.label_evaluation import evaluate_labels, read_labels
+from vidpipe.library.queries.label_evaluation import evaluate_labels, labelled_videos, read_labels
 from vidpipe.library.queries.rule_report import RuleReport, rule_report
 from vidpipe.library.queries.trends import trends
 from vidpipe.runner.plan import Plan
