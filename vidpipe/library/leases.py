@@ -11,7 +11,6 @@ it. All times are the server's.
 
 import logging
 import os
-import socket
 import threading
 import uuid
 from collections import defaultdict
@@ -22,10 +21,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 from pymongo.errors import PyMongoError
 
 from vidpipe.library import server_clock
+from vidpipe.library.process_names import is_dead, this_process
 from vidpipe.library.retry import Retry, repeating
 from vidpipe.library.schema import UNLEASED, Collections, Document
 from vidpipe.library.videos import chunked
@@ -37,9 +36,6 @@ LEASE_S = 45.0
 LATEST_ARRIVAL = timedelta(minutes=3)
 #: What begins is copied to the collection `owners` at once, but no more often than this.
 _COPY_EVERY_S, _LONGEST_WAIT_S = 0.1, 0.05
-
-#: Of a process name: machine, process id and start time.
-_NAME_PARTS = 3
 
 
 class Leases:
@@ -315,54 +311,3 @@ def _begun(lines: Iterable[str]) -> set[tuple[str, str]]:
             case ["-", sha256, stage]:  # in journals of older versions, which only append
                 begun.discard((sha256, stage))
     return begun
-
-
-def this_process() -> str:
-    """Return `machine|pid|start`, a name that no other process ever has."""
-    return name_of(os.getpid())
-
-
-def name_of(pid: int) -> str:
-    """Return the name of a process of this machine."""
-    return f"{machine_name()}|{pid}|{_start(pid)}"
-
-
-def pid_of(name: str) -> int | None:
-    """Return the id of the process called `name`; None if it has ended or belongs to another machine."""
-    parts = name.split("|")
-    is_here = len(parts) == _NAME_PARTS and parts[0] == machine_name()
-    return int(parts[1]) if is_here and _start(int(parts[1])) == parts[2] else None
-
-
-def is_dead(name: str) -> bool:
-    """Return whether the process is known to have ended; False if only another machine could tell."""
-    parts = name.split("|")
-    return len(parts) == _NAME_PARTS and parts[0] == machine_name() and _start(int(parts[1])) != parts[2]
-
-
-def machine_name() -> str:
-    """Name the process table a pid belongs to: host, boot and pid namespace (containers share host names)."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-        namespace = os.readlink("/proc/self/ns/pid").removeprefix("pid:").strip("[]")
-    except OSError:
-        boot, namespace = str(int(psutil.boot_time())), "0"
-    return f"{socket.gethostname()}/{boot}/{namespace}"
-
-
-def _start(pid: int) -> str | None:
-    """Return when a process started; None if it has ended (a zombie has ended, too).
-
-    On Linux in ticks since boot: the time of day that psutil derives from them shifts with the clock.
-    """
-    if Path("/proc/self/stat").exists():
-        try:
-            state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        return None if state in "ZX" else fields[18]
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
-    except psutil.NoSuchProcess:
-        return None

@@ -27,7 +27,7 @@ from pymongo import DESCENDING, UpdateOne
 from pymongo.collection import Collection
 
 from vidpipe.library import server_clock
-from vidpipe.library.leases import is_dead, this_process
+from vidpipe.library.process_names import is_dead, this_process
 from vidpipe.library.retry import repeating
 from vidpipe.library.schema import Document
 from vidpipe.redaction import redact

@@ -17,8 +17,8 @@ from pymongo.errors import DuplicateKeyError
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library import collection_swap
-from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.migrations import MIGRATIONS, Migration
+from vidpipe.library.process_names import is_dead, this_process
 from vidpipe.library.retry import repeating
 from vidpipe.library.schema import Document, indexes, new_entry, ready_expression
 from vidpipe.stages.contract import Stage
