@@ -190,7 +190,7 @@ def remove_orphans(collections: Collections, ids: Sequence[str]) -> None:
     videos, lineage = collections["videos"], collections["lineage"]
     fields = {"scene_generation": 1, "stages": 1, "late_commit": 1, "lease.token": 1}
     for chunk in chunked(ids, 100):
-        late = {"late_commit.at": {"$lt": server_clock.now() - LATEST_ARRIVAL}}
+        late: Document = {"late_commit.at": {"$lt": server_clock.now() - LATEST_ARRIVAL}}
         leases: dict[str, str] = {}
         unnamed: list[Document] = []
         for document in list(videos.find({"_id": {"$in": chunk}}, fields)):

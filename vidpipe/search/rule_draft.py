@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from vidpipe.errors import SettingsError
@@ -31,7 +32,8 @@ def draft_rule(query: str, fields: Fields, saved: Mapping[str, str] = {}) -> dic
         raise SettingsError("The query is empty.", "Name words or filters: --from-search 'dog duration:>60'.")
     condition = _condition(node, selections)
     words = " ".join(one.text for one in wanted(node) if isinstance(one, Words)) or query
-    slug = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:60].strip("-") or "from-search"
+    slug = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:60].strip("-")
+    slug = slug or f"search-{sha256(query.encode()).hexdigest()[:8]}"
     tag = "".join(one for one in words.title() if one.isprintable())[:100].strip() or slug
     return {"id": slug, "title": f"Search: {query}"[:200], "selections": selections, "condition": condition,
             "tags": [tag]}  # fmt: skip

@@ -28,6 +28,11 @@ def test_a_draft_asks_for_the_same(query: str, selections: dict[str, Any], condi
     assert (drafted["selections"], drafted["condition"]) == (selections, condition)
 
 
+def test_queries_without_latin_letters_give_different_rules() -> None:
+    """A draft replaces the rule that has its id."""
+    assert draft_rule("猫", FIELDS)["id"] != draft_rule("犬", FIELDS)["id"]
+
+
 @pytest.mark.parametrize("query", ["object:ca*", "state:due", "category:Sports", "added:>2026", ""])
 def test_what_rules_cannot_ask_for_is_refused(query: str) -> None:
     with pytest.raises(SettingsError):
