@@ -20,7 +20,6 @@ from vidpipe.text.words import tag_key
 Labels = tuple[set[str], set[str], set[str]]
 
 _COLUMNS = (("video", "sha256", "url", "file", "name"), ("tags", "labels", "tag", "label"), ("category",), ("checked",))
-
 _HINT = "The first line names the columns: video, and tags or category, separated by commas."
 
 
