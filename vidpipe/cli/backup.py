@@ -16,8 +16,8 @@ from vidpipe.cli.output import counted, note, out, print_json, size, words
 from vidpipe.cli.progress import PartsDisplay
 from vidpipe.library.connection import Connection, connect
 from vidpipe.library.library import Library
+from vidpipe.library.migrations import MIGRATIONS
 from vidpipe.library.schema import SCHEMA_VERSION
-from vidpipe.library.schema_setup import MIGRATIONS
 from vidpipe.operations.backups import manifest as manifests
 from vidpipe.operations.backups.backup import back_up, backup_json
 from vidpipe.operations.backups.file_transfer import restore_home_files

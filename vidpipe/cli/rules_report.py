@@ -53,8 +53,7 @@ def evaluate(
     as_json: Json = False,
 ) -> int:
     """Compare tags and categories with labels: precision, recall, F1, confusion."""
-    from vidpipe.library.queries.ground_truth import labelled_videos
-    from vidpipe.library.queries.label_evaluation import evaluate_labels, read_labels
+    from vidpipe.library.queries.label_evaluation import evaluate_labels, labelled_videos, read_labels
 
     if (labels is None) is not stored:
         raise SettingsError("Name a file of labels, or use --stored.", "docs/rules.md shows such a file.")

@@ -29,8 +29,8 @@ from vidpipe.datasets.item import DatasetItem
 from vidpipe.datasets.splits import split_groups
 from vidpipe.datasets.statistics import DatasetStatistics
 from vidpipe.errors import SettingsError, VidpipeError
-from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.library import Library
+from vidpipe.library.process_names import is_dead, this_process
 from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked
 

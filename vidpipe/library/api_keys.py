@@ -8,9 +8,10 @@ import secrets
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, cast, get_args
 
+from vidpipe.library import server_clock
 from vidpipe.library.schema import Collections
 
 Scope = Literal["read", "write", "admin"]
@@ -58,7 +59,7 @@ class ApiKeys:
     def create(self, name: str, scope: Scope, expires_at: datetime | None = None) -> tuple[ApiKey, str]:
         """Return a new key and its secret, which is not stored and cannot be shown again."""
         secret = PREFIX + secrets.token_urlsafe(32)
-        key = ApiKey(uuid.uuid4().hex[:8], name, scope, datetime.now(UTC), expires_at)
+        key = ApiKey(uuid.uuid4().hex[:8], name, scope, server_clock.now(), expires_at)
         stored = {field: getattr(key, field) for field in _STORED}
         self._keys.insert_one({"_id": key.id, "hash": _hashed(secret), **stored})
         return key, secret
@@ -80,13 +81,13 @@ class ApiKeys:
     def sign_in(self, key: ApiKey) -> str:
         """Return the secret of a new session with the rights of `key`."""
         secret = secrets.token_urlsafe(32)
-        ends_at = datetime.now(UTC) + timedelta(days=SESSION_DAYS)
+        ends_at = server_clock.now() + timedelta(days=SESSION_DAYS)
         self._sessions.insert_one({"_id": _hashed(secret), "key": key.id, "ends_at": ends_at})
         return secret
 
     def of_session(self, secret: str) -> ApiKey | None:
         """Return the valid key that a session was begun with."""
-        session = self._sessions.find_one({"_id": _hashed(secret), "ends_at": {"$gt": datetime.now(UTC)}})
+        session = self._sessions.find_one({"_id": _hashed(secret), "ends_at": {"$gt": server_clock.now()}})
         return self._valid(self._keys.find_one({"_id": session["key"]})) if session else None
 
     def sign_out(self, secret: str) -> None:
@@ -96,7 +97,7 @@ class ApiKeys:
     def _valid(self, row: dict[str, Any] | None) -> ApiKey | None:
         if row is None:
             return None
-        key, now = _key(row), datetime.now(UTC)
+        key, now = _key(row), server_clock.now()
         if key.expires_at is not None and key.expires_at <= now:
             return None
         if key.last_used is None or now - key.last_used > _USED_EVERY:

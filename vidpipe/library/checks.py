@@ -6,8 +6,8 @@ It is stored in the video's document as `checked`, outside the results of stages
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
+from vidpipe.library import server_clock
 from vidpipe.library.library import Library
 
 
@@ -21,7 +21,7 @@ def record_check(library: Library, video: str, sentence: str, spans: Sequence[tu
         spans: The damaged times: (start, end) in seconds.
     """
     (number,) = library.changes.take()
-    found = {"at": datetime.now(UTC), "intact": not sentence, "sentence": sentence}
+    found = {"at": server_clock.now(), "intact": not sentence, "sentence": sentence}
     found["spans"] = [{"start_s": start_s, "end_s": end_s} for start_s, end_s in spans]
     library.collections["videos"].update_one({"_id": video}, {"$set": {"checked": found, "change_seq": number}})
 

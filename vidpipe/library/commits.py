@@ -19,6 +19,7 @@ from pymongo.errors import OperationFailure
 
 from vidpipe.library import server_clock
 from vidpipe.library.changes import Changes
+from vidpipe.library.leases import remove_scenes
 from vidpipe.library.retry import insert_once
 from vidpipe.library.schema import Collections, Document, ready_expression
 from vidpipe.stages.contract import StageError, StageResult, video_name
@@ -294,7 +295,8 @@ class Committer:
                 rows = {index: row | item.scene_rows.get(index, {}) for index, row in before.items()}
             for index, row in rows.items():
                 identity = f"{sha256}:{item.generation}:{index:05d}"
-                rows[index] = {**row, "_id": identity, "video": sha256, "generation": item.generation}
+                place = {"_id": identity, "video": sha256, "generation": item.generation, "lease": item.commit.lease}
+                rows[index] = row | place
                 operations.append(ReplaceOne({"_id": identity}, rows[index], upsert=True))
             written[(sha256, item.generation)] = rows
         if operations:
@@ -313,12 +315,14 @@ class Committer:
             mark = {"$push": {"late_commit.tokens": item.commit.token}, "$currentDate": {"late_commit.at": True}}
             self._videos.update_one({"_id": item.commit.sha256, **lost_lease}, mark)
         replaced = [
-            {"video": item.commit.sha256, "generation": item.commit.generation}
+            item.commit
             for item, ok in zip(batch, stored, strict=True)
             if ok and item.commit.generation is not None and item.generation != item.commit.generation
         ]
-        if replaced:
-            self._collections["scenes"].delete_many({"$or": replaced})
+        leases = {commit.sha256: commit.lease for commit in replaced}
+        unwanted = [{"video": commit.sha256, "generation": commit.generation} for commit in replaced]
+        if lost := leases.keys() - remove_scenes(self._collections, unwanted, leases):
+            self._videos.update_many({"_id": {"$in": sorted(lost)}}, {"$currentDate": {"late_commit.at": True}})
 
 
 def _lineage(item: PreparedCommit) -> list[Document]:

@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
+from vidpipe.library import server_clock
 from vidpipe.library.schema import Collections, Document
 
 #: In the folder of a dataset: file -> what it was made of. Later exports and removals go by it.
@@ -22,7 +22,7 @@ def record(collections: Collections, destination: str, export_format: str) -> No
         export_format: Any format of `vidpipe export`.
     """
     place = destination if "://" in destination else str(Path(destination).expanduser().absolute())
-    entry = {"destination": place, "format": export_format, "at": datetime.now(UTC)}
+    entry = {"destination": place, "format": export_format, "at": server_clock.now()}
     key = hashlib.sha256(place.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     collections["exports"].replace_one({"_id": key}, entry, upsert=True)
 

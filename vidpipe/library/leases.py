@@ -11,20 +11,20 @@ it. All times are the server's.
 
 import logging
 import os
-import socket
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 from pymongo.errors import PyMongoError
 
 from vidpipe.library import server_clock
+from vidpipe.library.process_names import is_dead, this_process
 from vidpipe.library.retry import Retry, repeating
 from vidpipe.library.schema import UNLEASED, Collections, Document
 from vidpipe.library.videos import chunked
@@ -36,9 +36,6 @@ LEASE_S = 45.0
 LATEST_ARRIVAL = timedelta(minutes=3)
 #: What begins is copied to the collection `owners` at once, but no more often than this.
 _COPY_EVERY_S, _LONGEST_WAIT_S = 0.1, 0.05
-
-#: Of a process name: machine, process id and start time.
-_NAME_PARTS = 3
 
 
 class Leases:
@@ -190,19 +187,52 @@ def remove_orphans(collections: Collections, ids: Sequence[str]) -> None:
         collections: The library's collections.
         ids: Videos whose lease the caller holds, so that no other process is writing what looks like an orphan.
     """
+    videos, lineage = collections["videos"], collections["lineage"]
+    fields = {"scene_generation": 1, "stages": 1, "late_commit": 1, "lease.token": 1}
     for chunk in chunked(ids, 100):
-        arrived = {"_id": {"$in": chunk}, "late_commit.at": {"$lt": server_clock.now() - LATEST_ARRIVAL}}
-        fields = {"scene_generation": 1, "stages": 1, "late_commit": 1}
-        for document in list(collections["videos"].find({"_id": {"$in": chunk}}, fields)):
+        late: Document = {"late_commit.at": {"$lt": server_clock.now() - LATEST_ARRIVAL}}
+        leases: dict[str, str] = {}
+        unnamed: list[Document] = []
+        for document in list(videos.find({"_id": {"$in": chunk}}, fields)):
             sha256 = document["_id"]
+            leases[sha256] = document.get("lease", {}).get("token", "")
+            unnamed.append({"video": sha256, "generation": {"$ne": document.get("scene_generation")}})
             for token in document.get("late_commit", {}).get("tokens", ()):
-                collections["lineage"].delete_many({"_id": {"$regex": f"^{token}:"}})
-            unnamed = {"video": sha256, "generation": {"$ne": document.get("scene_generation")}}
-            collections["scenes"].delete_many(unnamed)
+                lineage.delete_many({"_id": {"$regex": f"^{token}:"}})
             for stage, entry in document["stages"].items():
                 newer = {"at": {"$gt": entry["at"]}} if "at" in entry else {}
-                collections["lineage"].delete_many({"video": sha256, "stage": stage, **newer})
-        collections["videos"].update_many(arrived, {"$unset": {"late_commit": ""}})
+                lineage.delete_many({"video": sha256, "stage": stage, **newer})
+        held = remove_scenes(collections, unnamed, leases)
+        videos.update_many({"_id": {"$in": sorted(held)}, **late}, {"$unset": {"late_commit": ""}})
+
+
+def remove_scenes(collections: Collections, unwanted: Sequence[Document], leases: Mapping[str, str]) -> set[str]:
+    """Remove scenes of videos whose lease is still held, and return these videos.
+
+    Each scene names the lease under which it was written. Removed is what was there before the leases were found to be
+    held: whoever takes a video over may write the same scenes again, under another lease.
+
+    Args:
+        collections: The library's collections.
+        unwanted: Conditions on scenes, each with its `video`.
+        leases: Video -> token of the lease under which its scenes became unwanted.
+    """
+    if not unwanted:
+        return set()
+    written_under: defaultdict[str, list[str | None]] = defaultdict(list)
+    group = {"_id": {"video": "$video", "lease": "$lease"}}
+    for row in collections["scenes"].aggregate([{"$match": {"$or": list(unwanted)}}, {"$group": group}]):
+        written_under[row["_id"]["video"]].append(row["_id"].get("lease"))  # None: by an older version of vidpipe
+    tokens = collections["videos"].find({"_id": {"$in": list(leases)}}, {"lease.token": 1})
+    held = {row["_id"] for row in tokens if row.get("lease", {}).get("token", "") == leases[row["_id"]]}
+    removable = [
+        {**scenes, "lease": {"$in": written_under[scenes["video"]]}}
+        for scenes in unwanted
+        if scenes["video"] in held & written_under.keys()
+    ]
+    if removable:
+        collections["scenes"].delete_many({"$or": removable})
+    return held
 
 
 class Journal:
@@ -281,54 +311,3 @@ def _begun(lines: Iterable[str]) -> set[tuple[str, str]]:
             case ["-", sha256, stage]:  # in journals of older versions, which only append
                 begun.discard((sha256, stage))
     return begun
-
-
-def this_process() -> str:
-    """Return `machine|pid|start`, a name that no other process ever has."""
-    return name_of(os.getpid())
-
-
-def name_of(pid: int) -> str:
-    """Return the name of a process of this machine."""
-    return f"{machine_name()}|{pid}|{_start(pid)}"
-
-
-def pid_of(name: str) -> int | None:
-    """Return the id of the process called `name`; None if it has ended or belongs to another machine."""
-    parts = name.split("|")
-    is_here = len(parts) == _NAME_PARTS and parts[0] == machine_name()
-    return int(parts[1]) if is_here and _start(int(parts[1])) == parts[2] else None
-
-
-def is_dead(name: str) -> bool:
-    """Return whether the process is known to have ended; False if only another machine could tell."""
-    parts = name.split("|")
-    return len(parts) == _NAME_PARTS and parts[0] == machine_name() and _start(int(parts[1])) != parts[2]
-
-
-def machine_name() -> str:
-    """Name the process table a pid belongs to: host, boot and pid namespace (containers share host names)."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-        namespace = os.readlink("/proc/self/ns/pid").removeprefix("pid:").strip("[]")
-    except OSError:
-        boot, namespace = str(int(psutil.boot_time())), "0"
-    return f"{socket.gethostname()}/{boot}/{namespace}"
-
-
-def _start(pid: int) -> str | None:
-    """Return when a process started; None if it has ended (a zombie has ended, too).
-
-    On Linux in ticks since boot: the time of day that psutil derives from them shifts with the clock.
-    """
-    if Path("/proc/self/stat").exists():
-        try:
-            state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        return None if state in "ZX" else fields[18]
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
-    except psutil.NoSuchProcess:
-        return None

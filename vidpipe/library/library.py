@@ -12,10 +12,11 @@ from vidpipe.library.connection import Connection, connect
 from vidpipe.library.gridfs_store import all_stores
 from vidpipe.library.leases import Leases, holding_leases
 from vidpipe.library.media_places import VideoPlaces
+from vidpipe.library.migrations import MIGRATIONS, Migration
 from vidpipe.library.provenance import AnswerStore, store_texts
 from vidpipe.library.retry import retry_operation
 from vidpipe.library.schema import COLLECTIONS, Collections, Document
-from vidpipe.library.schema_setup import MIGRATIONS, Migration, adopt_videos, update_schema
+from vidpipe.library.schema_setup import adopt_videos, update_schema
 from vidpipe.library.sources import Sources
 from vidpipe.library.states import States
 from vidpipe.library.verdicts import Verdicts

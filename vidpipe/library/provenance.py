@@ -37,13 +37,8 @@ def store_spec(lineage: Collection[Document], stage: str, spec: str, parts: Mapp
     _store(lineage, [{"_id": f"spec:{spec}", "kind": "spec", "stage": stage, "parts": stored}])
 
 
-def changed_parts(lineage: Collection[Document], former: str, parts: Mapping[str, str]) -> list[str]:
-    """Return the names of the `parts` that differ from those of the spec `former`; none if that spec is unknown."""
-    return list(spec_difference(lineage, former, parts))
-
-
 def spec_difference(lineage: Collection[Document], former: str, parts: Mapping[str, str]) -> dict[str, str | None]:
-    """Return likewise the version that each of them had in `former`."""
+    """Return the version in the spec `former` of each of the `parts` that differ; empty if that spec is unknown."""
     known = lineage.find_one({"_id": f"spec:{former}"}, {"parts": 1})
     if known is None:
         return {}

@@ -68,7 +68,7 @@ def retry_operation(connection: Connection, operation: Callable[[], Result], pol
 
 @contextlib.contextmanager
 def repeating(operation: Callable[[], object], interval_s: float, name: str) -> Iterator[None]:
-    """Repeat `operation` in a thread while the block runs, to renew a lease or lock; errors of the server are ignored.
+    """Repeat `operation` in a thread while the block runs, such as renewing a lease; errors of the server are ignored.
 
     Args:
         operation: What to do.

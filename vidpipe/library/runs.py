@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 import pymongo
@@ -26,7 +27,8 @@ from pymongo import DESCENDING, UpdateOne
 from pymongo.collection import Collection
 
 from vidpipe.library import server_clock
-from vidpipe.library.leases import is_dead, this_process
+from vidpipe.library.process_names import is_dead, this_process
+from vidpipe.library.retry import repeating
 from vidpipe.library.schema import Document
 from vidpipe.redaction import redact
 from vidpipe.stages.contract import ModelTokens, StageEvent
@@ -184,7 +186,7 @@ class RunCounters:
 def record_run(
     runs: Collection[Document], step: RunStep, flush_s: float = FLUSH_S, patience_s: float = PATIENCE_S
 ) -> Iterator[RunCounters]:
-    """Give the block counters that a thread stores in MongoDB while it runs and at its end.
+    """Give the block counters that are stored in MongoDB at its start and end, and by a thread while it runs.
 
     A block that raises counts as failed, or as canceled if what it raises is not an Exception (Ctrl-C, Dagster's
     interruption). Problems with the statistics are logged and never reach the run.
@@ -197,7 +199,6 @@ def record_run(
     """
     counters = RunCounters()
     began = server_clock.now()
-    ended = threading.Event()
     final: RunStatus = "success"
     warned = False
 
@@ -213,24 +214,16 @@ def record_run(
                 log.warning("the statistics of run %s could not be stored: %s", step.id, redact(str(error)))
             warned = True
 
-    def store() -> None:
-        wait_s = 0.0
-        while not ended.wait(wait_s):
-            write("running")
-            wait_s = flush_s
-        write(final)
-
-    thread = threading.Thread(target=store, name="run-statistics", daemon=True)
-    thread.start()
+    write("running")
     try:
-        yield counters
+        with repeating(partial(write, "running"), flush_s, "run-statistics"):
+            yield counters
         final = "canceled" if counters.stopped else "success"
     except BaseException as error:
         final = "failure" if isinstance(error, Exception) else "canceled"
         raise
     finally:
-        ended.set()
-        thread.join(2 * patience_s)
+        write(final)
 
 
 def _updates(

@@ -2,7 +2,8 @@
 
 videos    one document per video; `stages.<name>` says how current each result is; `checked`: see
           `vidpipe.library.checks`; `partition_since`: when a person made it a partition
-scenes    one document per scene and generation; the video's `scene_generation` names the one in force
+scenes    one document per scene and generation; the video's `scene_generation` names the one in force; `lease`: token
+          of the lease under which it was written
 answers   the model's answers
 sources   one document per URL
 lineage   append-only: commits, changes of tags and categories, texts of rules and prompts by hash
@@ -19,7 +20,7 @@ workers   processes of `vidpipe worker`
 sessions  sessions of browsers that signed in with a key, hashed
 meta      schema version and the shape of the stage graph; who is currently changing them; the counter of changes
 
-How an older database gets there: `vidpipe.library.schema_setup`.
+How an older database gets there: `vidpipe.library.migrations`.
 """
 
 from __future__ import annotations

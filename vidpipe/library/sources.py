@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from pymongo import ReturnDocument, UpdateOne
 
+from vidpipe.library.annotations import annotations_of, facts_of, in_order_of_addition, stated_by
 from vidpipe.library.retry import Retry
 from vidpipe.library.schema import FORGOTTEN_SOURCE, MOST_LABELS, Collections, Document
-from vidpipe.library.videos import Videos, annotations_of, chunked, facts_of, in_order_of_addition, stated_by
+from vidpipe.library.videos import Videos, chunked
 from vidpipe.sources.records import USER_FIELDS, DueSource, ListedSource, SourceRecord, StoredVideo
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from vidpipe.errors import UNSAFE, VidpipeError
 from vidpipe.library import server_clock
+from vidpipe.library.annotations import Annotations
 from vidpipe.library.schema import Collections, Document
-from vidpipe.library.videos import Annotations, NoSuchVideo, Videos, chunked
+from vidpipe.library.videos import NoSuchVideo, Videos, chunked
 from vidpipe.sources.lists import parse_time
 from vidpipe.stages.ingest_facts import StatedVerdict
 from vidpipe.text.messages import clock_time

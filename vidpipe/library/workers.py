@@ -17,7 +17,7 @@ class Worker:
     """A process that takes runs.
 
     Attributes:
-        name: Of its process, see `vidpipe.library.leases.this_process`.
+        name: Of its process, see `vidpipe.library.process_names`.
         queues: The queues that it serves.
         slots: Runs that it executes at once.
         runs: Ids of the runs that it has taken and not finished.

@@ -17,8 +17,8 @@ from celery.worker import state
 from dagster_celery.app import app
 
 from vidpipe.errors import VidpipeError
-from vidpipe.library.leases import this_process
 from vidpipe.library.library import Library
+from vidpipe.library.process_names import this_process
 from vidpipe.library.retry import repeating
 from vidpipe.library.workers import BEAT_S, Workers
 from vidpipe.pipeline.dagster_internals import interrupts

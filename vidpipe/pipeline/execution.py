@@ -15,8 +15,8 @@ import dagster as dg
 from vidpipe.datasets.duplicates.sharing import run_in_turns
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library.embedded import FullDiskError
-from vidpipe.library.leases import this_process
 from vidpipe.library.library import Library
+from vidpipe.library.process_names import this_process
 from vidpipe.library.runs import RunCounters
 from vidpipe.pipeline.event_reporting import EventReporter
 from vidpipe.pipeline.resources import InProcessRun, LibraryResource

@@ -51,7 +51,7 @@ def execute(run: InProcessRun, job: dg.JobDefinition, op: str, config: Mapping[s
     """
     import dagster as dg
 
-    from vidpipe.library.leases import this_process
+    from vidpipe.library.process_names import this_process
     from vidpipe.operations.services.state import dagster_home
     from vidpipe.pipeline.execution import FILE_LOGGER
     from vidpipe.pipeline.instance import history_explained, instance

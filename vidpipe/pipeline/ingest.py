@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from vidpipe.library.leases import this_process
 from vidpipe.library.library import Library
+from vidpipe.library.process_names import this_process
 from vidpipe.library.sources import ListedSources
 from vidpipe.operations.retention import PruneReport
 from vidpipe.pipeline.execution import StepSession, one_op_job, run_stages, step_failure

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from vidpipe.library.leases import is_dead, pid_of
 from vidpipe.library.library import Library
+from vidpipe.library.process_names import is_dead, pid_of
 from vidpipe.library.runs import FLUSH_S
 from vidpipe.library.workers import Workers
 from vidpipe.pipeline.cluster_config import CPU_QUEUE, QUEUE_TAG

@@ -11,7 +11,7 @@ import signal
 
 import dagster as dg
 
-from vidpipe.library.leases import is_dead, name_of, pid_of
+from vidpipe.library.process_names import is_dead, pid_of, process_name
 from vidpipe.pipeline.dagster_internals import (
     CheckRunHealthResult,
     ExecuteRunArgs,
@@ -25,7 +25,7 @@ from vidpipe.settings import find_home
 
 log = logging.getLogger(__name__)
 
-#: Run tag: the name of the process that executes the run (see vidpipe.library.leases).
+#: Run tag: the name of the process that executes the run (see vidpipe.library.process_names).
 PROCESS_TAG = "vidpipe/process"
 #: Run tag: Dagster launched the run, not a command in a terminal.
 LAUNCHED_TAG = "vidpipe/launched"
@@ -51,7 +51,7 @@ class ProcessRunLauncher(dg.DefaultRunLauncher):
         path = find_home() / "data" / "logs" / "runs" / f"{run.run_id}.log"
         private_directory(path.parent)
         pid = SPARE_PROCESS.run(dg.serialize_value(arguments), path)
-        self._instance.add_run_tags(run.run_id, {PROCESS_TAG: name_of(pid), LAUNCHED_TAG: "yes"})
+        self._instance.add_run_tags(run.run_id, {PROCESS_TAG: process_name(pid), LAUNCHED_TAG: "yes"})
 
     def terminate(self, run_id: str) -> bool:
         """Ask the process of a run to stop. Returns whether there was one."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.runs import RunCounters, RunStep, record_run
-from vidpipe.library.videos import chunked, projection, read_fields
+from vidpipe.library.videos import chunked, name_of, projection, read_fields
 from vidpipe.models.questions import Question
 from vidpipe.runner.plan import DescribingStages, Plan
 from vidpipe.stages.contract import AnswerCell, Item, ModelTokens, StageContext
@@ -120,7 +120,7 @@ class Asking:
         found = {row["_id"]: row for row in rows}
         scenes = library.videos.scenes(list(found))
         for sha256, row in found.items():
-            name = (row["ingest"].get("names") or [sha256[:12]])[0]
+            name = name_of(row)
             described = (
                 row["stages"]["descriptions"].get("status") == "ok"
                 and "description" in (scenes.get(sha256) or [{}])[0]

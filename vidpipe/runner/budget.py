@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pymongo.collection import Collection
 
+from vidpipe.library import server_clock
 from vidpipe.library.library import Library
 from vidpipe.library.runs import model_figures
 from vidpipe.library.schema import Document
@@ -172,7 +173,7 @@ class RunUsage:
 
 def recent_usages(runs: Collection[Document], prices: Prices, now: datetime | None = None) -> list[RunUsage]:
     """Return the usage of the runs that asked the model within the last 24 hours."""
-    begin = (now or datetime.now(UTC)) - WINDOW
+    begin = (now or server_clock.now()) - WINDOW
     usages = []
     for run in runs.find({"began_at": {"$gte": begin - _LONGEST_RUN}}, {"stages": 1, "began_at": 1, "updated_at": 1}):
         ended = run.get("updated_at") or run["began_at"]
@@ -186,7 +187,7 @@ def recent_usages(runs: Collection[Document], prices: Prices, now: datetime | No
 
 def usage_in_window(usages: Sequence[RunUsage], now: datetime | None = None) -> ModelUsage:
     """Return what was used within the 24 hours before `now`."""
-    now = now or datetime.now(UTC)
+    now = now or server_clock.now()
     shares = [(usage.within(now - WINDOW, now), usage.used) for usage in usages]
     sums = {
         field.name: sum(share * getattr(used, field.name) for share, used in shares) for field in fields(ModelUsage)
@@ -246,7 +247,7 @@ class Allowance:
             waiting: Videos and the work each takes, in order.
             now: The moment to decide for; the present by default.
         """
-        now = now or datetime.now(UTC)
+        now = now or server_clock.now()
         spent = usage_in_window(self.usages, now)
         taken = pending
         fits: list[str] = []
@@ -269,7 +270,7 @@ class Allowance:
 
     def exhausted(self, now: datetime | None = None) -> BudgetDecision | None:
         """Return the decision if nothing at all fits any more; None if something may fit."""
-        now = now or datetime.now(UTC)
+        now = now or server_clock.now()
         budget, spent = self.budget, usage_in_window(self.usages, now)
         hours = budget.model_hours is not None and spent.seconds >= 3600 * budget.model_hours
         if not hours and (budget.cost is None or spent.cost < budget.cost):
@@ -353,9 +354,10 @@ def _outlook_sentences(found: BudgetDecision) -> Iterator[str]:
         yield f"The next one fits at {found.free_at.astimezone():%Y-%m-%d %H:%M}."
 
 
-def save_budget_note(library: Library, sentence: str, now: datetime) -> None:
+def save_budget_note(library: Library, sentence: str) -> None:
     """Store why videos wait for the budget, for `vidpipe status`."""
-    library.collections["meta"].update_one({"_id": _NOTE_ID}, {"$set": {"sentence": sentence, "at": now}}, upsert=True)
+    note = {"sentence": sentence, "at": server_clock.now()}
+    library.collections["meta"].update_one({"_id": _NOTE_ID}, {"$set": note}, upsert=True)
 
 
 def delete_budget_note(library: Library) -> None:
@@ -365,7 +367,7 @@ def delete_budget_note(library: Library) -> None:
 
 def budget_note(library: Library) -> str | None:
     """Return why videos wait for the budget; None if none do, or if no sensor has checked lately."""
-    note = library.collections["meta"].find_one({"_id": _NOTE_ID, "at": {"$gte": datetime.now(UTC) - _NOTE_VALID}})
+    note = library.collections["meta"].find_one({"_id": _NOTE_ID, "at": {"$gte": server_clock.now() - _NOTE_VALID}})
     return str(note["sentence"]) if note else None
 
 
@@ -374,7 +376,7 @@ def reserve_refetch(library: Library, size_bytes: int) -> bool:
 
     Atomic, so that runs at the same time do not exceed it together.
     """
-    now, most = datetime.now(UTC), library.settings.storage.refetch_mb * 1_000_000
+    now, most = server_clock.now(), library.settings.storage.refetch_mb * 1_000_000
     if size_bytes > most:
         return False
     meta = library.collections["meta"]

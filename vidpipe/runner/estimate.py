@@ -21,17 +21,10 @@ from vidpipe.models.describing_model import ModelRequest
 from vidpipe.models.prompts import PromptSet, SceneView, VideoView
 from vidpipe.runner.budget import ModelWork, Prices, total
 from vidpipe.runner.due import StageDueCounts, count_due, due_ids
+from vidpipe.runner.model_rates import ModelRates, TokenBounds, measure_model
 from vidpipe.runner.plan import DescribingStages, Plan
-from vidpipe.runner.rates import (
-    ModelRates,
-    StageRate,
-    StageRates,
-    TokenBounds,
-    TypicalVideo,
-    measure_model,
-    measure_stages,
-)
 from vidpipe.runner.request import RunRequest
+from vidpipe.runner.stage_rates import StageRate, StageRates, TypicalVideo, measure_stages
 from vidpipe.runner.threads import pool_sizes
 from vidpipe.stages import model_requests
 from vidpipe.stages.contract import Item, Stage, StageContext
@@ -116,9 +109,8 @@ class Estimate:
     unmeasured: tuple[str, ...] = ()
 
 
-def estimate(library: Library, plan: Plan, request: RunRequest | None = None) -> Estimate:
+def estimate(library: Library, plan: Plan, request: RunRequest) -> Estimate:
     """Estimate a run of `plan`. Nothing is loaded or changed, and files are not checked."""
-    request = request or RunRequest()
     due = count_due(library, plan, request)
     describing = DescribingStages.of(plan)
     rates = measure_stages(library, plan, without=describing.names if describing else ())

@@ -238,13 +238,13 @@ def pending_sentences(library: Library, plan: Plan, stages: Iterable[Stage]) -> 
 
 def what_changed(library: Library, plan: Plan, stage: Stage, former: str) -> str:
     """Return what differs between the spec `former` of `stage` and today's, in the names of config.ini."""
-    from vidpipe.library.provenance import changed_parts  # imports pymongo
+    from vidpipe.library.provenance import spec_difference  # imports pymongo
 
     if former == ANALYSES_CHANGED:
         sources = dict.fromkeys(FieldRead.parse(name).stage for name in stage.optional_reads if "ingest." not in name)
         return f"what {join_words(list(sources))} found" if sources else "what analyses found"
     parts = spec_parts(stage, plan.settings, plan.resources)
-    changed = changed_parts(library.collections["lineage"], former, parts)
+    changed = list(spec_difference(library.collections["lineage"], former, parts))
     if any(part.startswith("analyses.") for part in changed):  # the resource comes and goes with them
         changed = [part for part in changed if part != "resources.analyses"]
     read = [name for part in changed for kind, _, name in [part.partition(".")] if kind == "analyses"]

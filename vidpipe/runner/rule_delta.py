@@ -13,11 +13,11 @@ from typing import Any
 from vidpipe.errors import SettingsError
 from vidpipe.library.library import Library
 from vidpipe.library.provenance import spec_difference
-from vidpipe.library.schema import UNLEASED
-from vidpipe.library.states import due_branches
+from vidpipe.library.schema import UNLEASED, Document
+from vidpipe.library.states import CLASSIFIED_BY, due_branches
 from vidpipe.library.videos import projection
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.video_state import Document, VideoState
+from vidpipe.runner.video_state import VideoState
 from vidpipe.stages.analyses.declaration import NO_ANALYSES
 from vidpipe.stages.contract import FieldRead, Stage
 from vidpipe.stages.results import Tags
@@ -28,7 +28,7 @@ from vidpipe.text.words import tag_key
 
 _RULES = "custom_tags"
 #: The fields that decide the state of a stage, and its error.
-STATE_FIELDS = ("status", "ready", "stale", "spec", "next_try_at", "error")
+_STATE_FIELDS = (*CLASSIFIED_BY, "error")
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def state_projection(plan: Plan, stages: Sequence[Stage]) -> Document:
         fields[f"stages.{name}.data"] = 1
     for stage in plan.stages:
         if stage.name not in own:
-            fields.update({f"stages.{stage.name}.{name}": 1 for name in STATE_FIELDS})
+            fields.update({f"stages.{stage.name}.{name}": 1 for name in _STATE_FIELDS})
     return fields
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from vidpipe.errors import VidpipeError
 from vidpipe.library import server_clock
 from vidpipe.library.library import Library
+from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked, projection
 from vidpipe.runner.budget import reserve_refetch
 from vidpipe.runner.due import RAW_VIDEO, Selection
@@ -26,7 +27,7 @@ from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.sweep import Sweep
 from vidpipe.runner.threads import CommitEntry, CommitThread, StageWork, StageWorkers, with_names
-from vidpipe.runner.video_state import Document, RunStamp, VideoState
+from vidpipe.runner.video_state import RunStamp, VideoState
 from vidpipe.settings import Settings, audit
 from vidpipe.stages.contract import NullObserver, Observer, Outcome, OutOfReach, Stage, StageError, StageEvent
 from vidpipe.stages.graph import StageGraph

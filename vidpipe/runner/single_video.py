@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+from vidpipe.library.annotations import facts_of
 from vidpipe.library.queries.json_encoding import to_json
 from vidpipe.library.queries.show import shown_source, view_of
 from vidpipe.library.schema import Document, new_entry
-from vidpipe.library.videos import facts_of, name_of, read_fields
+from vidpipe.library.videos import name_of, read_fields
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.threads import named, unexpected
 from vidpipe.settings import Settings

@@ -15,12 +15,12 @@ from functools import cached_property, partial
 from itertools import islice
 from threading import Event
 
-from vidpipe.library.schema import UNLEASED
+from vidpipe.library.schema import UNLEASED, Document
 from vidpipe.library.states import Revalidation, revalidate
 from vidpipe.library.videos import chunked
 from vidpipe.runner.due import Selection
 from vidpipe.runner.rule_delta import RuleDelta, is_of_todays_inputs, state_projection, with_scenes
-from vidpipe.runner.video_state import Document, RunStamp, VideoState
+from vidpipe.runner.video_state import RunStamp, VideoState
 from vidpipe.stages.contract import Cancelled, Stage, StageEvent
 
 #: Groups in progress: while one waits for MongoDB, another computes. Their documents are in memory together.

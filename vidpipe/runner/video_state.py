@@ -3,19 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from vidpipe.library.commits import Commit, PreparedCommit, prepare
 from vidpipe.library.media_places import PLACE
-from vidpipe.library.schema import new_entry
+from vidpipe.library.schema import Document, new_entry
 from vidpipe.library.states import State, classify
-from vidpipe.library.videos import read_fields, read_result
+from vidpipe.library.videos import name_of, read_fields, read_result
 from vidpipe.stages.contract import INGEST, FieldRead, Item, Outcome, Stage, StageError, StageResult
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import Inputs
 from vidpipe.storage.object_store import DROPPED
-
-Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,8 +45,7 @@ class VideoState:
         load_scenes: Callable[[str, str], Sequence[Document]] = lambda sha256, generation: (),
     ) -> None:
         self.sha256: str = document["_id"]
-        names: Sequence[str] = document.get("ingest", {}).get("names", ())
-        self.name = names[0] if names else self.sha256[:12]
+        self.name = name_of(document)
         self.generation: str | None = document.get("scene_generation")
         self.entries: dict[str, Document] = document["stages"]
         for stage in graph:

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple, cast
 from bson import decode_all
 from tantivy import Document, FieldType, Index, Query, Schema, Searcher
 
+from vidpipe.library.annotations import in_order_of_addition
 from vidpipe.library.leases import LEASE_S
 from vidpipe.library.library import Library
 from vidpipe.library.schema import MOST_KEPT
-from vidpipe.library.videos import in_order_of_addition
 from vidpipe.safe_files import replace_file
 from vidpipe.search import documents
 from vidpipe.search.fields import Fields

@@ -272,10 +272,10 @@ def rebuild(library: Library, *, note: Callable[[str], None] = silent, progress:
             files.remove_others()
 
 
-def purge(library: Library, *, note: Callable[[str], None] = silent, progress: Progress = silent) -> None:
-    """Remove from the index's files what deleted videos left there; arguments and errors as of `rebuild`.
+def purge(library: Library) -> None:
+    """Remove from the index's files what deleted videos left there. Raises UnavailableError as `rebuild` does.
 
     tantivy only marks documents as deleted: their words stay in its files until it merges them, if ever.
     """
     if IndexFiles(library.settings.index_directory).current():
-        rebuild(library, note=note, progress=progress)
+        rebuild(library)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from vidpipe.errors import SettingsError
@@ -31,7 +32,8 @@ def draft_rule(query: str, fields: Fields, saved: Mapping[str, str] = {}) -> dic
         raise SettingsError("The query is empty.", "Name words or filters: --from-search 'dog duration:>60'.")
     condition = _condition(node, selections)
     words = " ".join(one.text for one in wanted(node) if isinstance(one, Words)) or query
-    slug = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:60].strip("-") or "from-search"
+    slug = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")[:60].strip("-")
+    slug = slug or f"search-{sha256(query.encode()).hexdigest()[:8]}"
     tag = "".join(one for one in words.title() if one.isprintable())[:100].strip() or slug
     return {"id": slug, "title": f"Search: {query}"[:200], "selections": selections, "condition": condition,
             "tags": [tag]}  # fmt: skip
@@ -57,6 +59,10 @@ def _selection(node: Any) -> dict[str, Any] | list[dict[str, Any]]:
     if (field not in FIELD_NAMES and field not in LIST_FIELDS) or field == "category":
         raise SettingsError(
             f"Rules have no field for {field} of the query.", "docs/rules.md lists the fields of rules."
+        )
+    if isinstance(node, Words) and node.prefix:
+        raise SettingsError(
+            f"Rules compare {field} as a whole, not by how it begins.", f"Write {node.field}:{node.text} without *."
         )
     if isinstance(node, Between):
         ends = (("gte" if node.with_low else "gt", node.low), ("lte" if node.with_high else "lt", node.high))

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from vidpipe.errors import SettingsError
+from vidpipe.library import server_clock
 from vidpipe.library.schema import Collections
 from vidpipe.search.fields import Fields
 from vidpipe.search.grammar import parse
@@ -64,7 +65,7 @@ class SavedSearches(Mapping[str, str]):
         if not query.strip():
             raise SettingsError("There is no search to save.", "Write what is searched for before --save.")
         parse(query, fields, {**{one.name: one.query for one in self.all()}, name: query})
-        values = {"query": query, "saved_at": datetime.now(UTC)}
+        values = {"query": query, "saved_at": server_clock.now()}
         self._searches.update_one({"_id": name}, {"$set": values}, upsert=True)
 
     def delete(self, name: str) -> bool:

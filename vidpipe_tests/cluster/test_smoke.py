@@ -12,8 +12,8 @@ import dagster as dg
 import psutil
 import pytest
 
-from vidpipe.library.leases import machine_name
 from vidpipe.library.library import Library
+from vidpipe.library.process_names import machine_name
 from vidpipe.library.workers import Workers
 from vidpipe.pipeline.build import build_definitions
 from vidpipe.pipeline.dagster_internals import LaunchRunContext

@@ -31,8 +31,8 @@ from vidpipe.datasets.versions import (
 )
 from vidpipe.errors import VidpipeError
 from vidpipe.library.exports import STATE, record
-from vidpipe.library.leases import name_of, this_process
 from vidpipe.library.library import Library
+from vidpipe.library.process_names import process_name, this_process
 from vidpipe.operations.retention.traces import Traces, remove_from_exports
 from vidpipe.settings import Settings
 from vidpipe.stages.registry import build_graph
@@ -91,7 +91,7 @@ def test_nothing_remains_of_a_cancelled_version(library: Library) -> None:
 
 def test_items_of_a_killed_process_are_removed_by_the_next_one(library: Library) -> None:
     ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    dead, alive = f"{name_of(ended.pid)}|abc", f"{this_process()}|abc"
+    dead, alive = f"{process_name(ended.pid)}|abc", f"{this_process()}|abc"
     ended.communicate(b"\n")
     stored = library.collections["dataset_items"]
     stored.insert_many([{"dataset": one, "position": 0, "video": "x"} for one in (dead, alive)])

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from vidpipe.library.annotations import distinct
 from vidpipe.library.library import Library
 from vidpipe.library.schema import FORGOTTEN_SOURCE
 from vidpipe.library.sources import ListedSources
-from vidpipe.library.videos import distinct
 from vidpipe.settings import Settings
 from vidpipe.sources.records import ListedSource, SourceRecord, StoredVideo
 from vidpipe.sources.source_data import SourceData

@@ -11,6 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pymongo.collection import Collection
+from pymongo.command_cursor import CommandCursor
+from pymongo.results import DeleteResult
 
 from vidpipe.library import leases, server_clock
 from vidpipe.library.changes import Changes
@@ -44,6 +47,28 @@ class PausedChanges(Changes):
         self.arrived.set()
         assert self.released.wait(60)
         return super().take(count)
+
+
+class SuspendedCollection(Collection[Document]):
+    """A collection whose user is suspended before its first call of one method."""
+
+    def __init__(self, collection: Collection[Document], method: str) -> None:
+        super().__init__(collection.database, collection.name)
+        self._method = method
+        self.arrived, self.released = threading.Event(), threading.Event()
+
+    def aggregate(self, *args: Any, **options: Any) -> CommandCursor[Document]:
+        self._wait("aggregate")
+        return super().aggregate(*args, **options)
+
+    def delete_many(self, *args: Any, **options: Any) -> DeleteResult:
+        self._wait("delete_many")
+        return super().delete_many(*args, **options)
+
+    def _wait(self, method: str) -> None:
+        if method == self._method:
+            self.arrived.set()
+            assert self.released.wait(60)
 
 
 def length_of(row: Document, letters: int) -> PreparedCommit:
@@ -134,6 +159,29 @@ def test_a_commit_that_was_under_way_when_the_lease_was_lost_leaves_nothing(libr
         assert library.collections["scenes"].count_documents({}) == 2
         assert library.collections["lineage"].count_documents({}) == 1
         second.free_dead()
+    assert left_over(library) == {"scenes": 0, "marked": 0}
+
+
+@pytest.mark.parametrize("before", ["aggregate", "delete_many"])
+def test_scenes_that_another_owner_stores_again_are_not_removed_as_replaced(library: Library, before: str) -> None:
+    """An owner is suspended after its commit, before it removes the scenes that it replaced."""
+    (sha256, *_) = IDS
+    scenes = SuspendedCollection(library.collections["scenes"], before)
+    suspended = Committer({**library.collections, "scenes": scenes}, GRAPH, library.changes)
+    with library.leases() as first, library.leases() as second:
+        (row,) = first.take([sha256], FIELDS)
+        committer(library).write([parts_of(row, 3)], first.owner)
+        (row,) = first.take([sha256], FIELDS)
+        replacing = threading.Thread(target=suspended.write, args=([parts_of(row, 5)], first.owner, [sha256]))
+        replacing.start()
+        assert scenes.arrived.wait(30)
+        expire(library, sha256)
+        (other,) = second.take([sha256], FIELDS)
+        assert committer(library).write([parts_of(other, 3)], second.owner, [sha256])[0] is not None
+        scenes.released.set()
+        replacing.join()
+        second.free_dead()
+    assert [part["text"] for part in library.videos.scenes([sha256])[sha256]] == ["3"] * 3
     assert left_over(library) == {"scenes": 0, "marked": 0}
 
 

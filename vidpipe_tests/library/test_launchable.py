@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from vidpipe.library.library import Library
-from vidpipe.library.provenance import changed_parts, store_spec
+from vidpipe.library.provenance import spec_difference, store_spec
 from vidpipe.library.states import (
     BY_ITSELF,
     REASONS,
@@ -123,5 +123,5 @@ def test_specs_tell_what_changed_between_them(library: Library) -> None:
     store_spec(lineage, "length", "old", {"code": "1", "settings.a.b": "x", "resources.r": "1"})
     store_spec(lineage, "length", "old", {"code": "9"})
     today = {"code": "1", "settings.a.b": "y", "resources.new": "1"}
-    assert changed_parts(lineage, "old", today) == ["resources.new", "resources.r", "settings.a.b"]
-    assert changed_parts(lineage, "unheard of", today) == []
+    assert spec_difference(lineage, "old", today) == {"resources.new": None, "resources.r": "1", "settings.a.b": "x"}
+    assert spec_difference(lineage, "unheard of", today) == {}

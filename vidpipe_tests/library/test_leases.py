@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from vidpipe.library.leases import LEASE_S, Journal, is_dead, take_dead, this_process
+from vidpipe.library.leases import LEASE_S, Journal, take_dead
 from vidpipe.library.library import Library
+from vidpipe.library.process_names import is_dead, this_process
 from vidpipe.settings import Settings
 from vidpipe_tests.library.sample_library import GRAPH, fill, sha256_of
 
@@ -26,7 +27,7 @@ def library(settings: Settings) -> Iterator[Library]:
 
 
 def _ended_process() -> str:
-    command = "from vidpipe.library.leases import this_process; print(this_process())"
+    command = "from vidpipe.library.process_names import this_process; print(this_process())"
     return subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True).stdout.strip()
 
 

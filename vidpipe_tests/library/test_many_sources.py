@@ -9,12 +9,12 @@ import pytest
 
 from vidpipe.cli.show import _facts
 from vidpipe.library import sources as library_sources
+from vidpipe.library.annotations import distinct
 from vidpipe.library.library import Library
+from vidpipe.library.migrations import MIGRATIONS
 from vidpipe.library.queries.show import view
 from vidpipe.library.schema import MOST_KEPT, Document
-from vidpipe.library.schema_setup import MIGRATIONS
 from vidpipe.library.sources import ListedSources
-from vidpipe.library.videos import distinct
 from vidpipe.settings import Settings
 from vidpipe.sources.records import ListedSource, SourceRecord, StoredVideo
 from vidpipe.stages.ingest_facts import IngestFacts

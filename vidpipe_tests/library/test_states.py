@@ -120,6 +120,15 @@ def test_a_video_is_found_by_hash_prefix_url_file_name_and_stem(library: Library
         library.videos.resolve("holiday")
 
 
+def test_a_video_is_found_by_a_file_name_that_is_not_utf_8(library: Library) -> None:
+    identity = add(library, r"caf\xe9.mp4")
+    for name in ("caf\udce9.mp4", "caf\udce9", "elsewhere/caf\udce9.mp4", r"caf\xe9.mp4"):
+        assert library.videos.resolve(name) == identity, ascii(name)
+    for name in ("\udce9.mp4", "elsewhere/\udce9.mp4", "a\0b"):
+        with pytest.raises(NoSuchVideo):
+            library.videos.resolve(name)
+
+
 def test_the_same_bytes_under_two_urls_are_one_video_with_both_names(library: Library) -> None:
     identity = add(library, "x", "http://a.example/x")
     facts = IngestFacts(path="x", size_bytes=1, modified_ns=1, names=("y",), urls=("http://b.example/y",))

@@ -14,7 +14,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from vidpipe.errors import SettingsError
-from vidpipe.library.leases import name_of
+from vidpipe.library.process_names import process_name
 from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline import instance as instances
 from vidpipe.pipeline.instance import instance, prepare
@@ -95,7 +95,7 @@ def test_a_run_whose_process_was_killed_is_ended_and_its_pool_slot_is_free(setti
             opened.add_run(
                 dg.DagsterRun(
                     job_name="process", run_id="b" * 32, status=dg.DagsterRunStatus.STARTED,
-                    tags={PROCESS_TAG: name_of(process.pid)},
+                    tags={PROCESS_TAG: process_name(process.pid)},
                 )
             )  # fmt: skip
             opened.event_log_storage.initialize_concurrency_limit_to_default("gpu")

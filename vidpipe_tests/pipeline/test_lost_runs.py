@@ -10,8 +10,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from vidpipe.library.leases import this_process
 from vidpipe.library.library import Library
+from vidpipe.library.process_names import this_process
 from vidpipe.library.workers import Workers
 from vidpipe.pipeline import lost_runs
 from vidpipe.pipeline.lost_runs import end_lost_runs

@@ -11,9 +11,9 @@ import pytest
 from vidpipe.library.library import Library
 from vidpipe.runner.due import DueCounts, count_due, due_ids
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.rates import measure_stages
 from vidpipe.runner.request import RunRequest
 from vidpipe.runner.runner import Runner
+from vidpipe.runner.stage_rates import measure_stages
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.ingest_facts import IngestFacts

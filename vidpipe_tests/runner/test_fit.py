@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from vidpipe.runner.rates import Sample, two_rates
+from vidpipe.runner.stage_rates import Sample, two_rates
 
 
 def samples(a: float, b: float, number: int = 24) -> list[Sample]:

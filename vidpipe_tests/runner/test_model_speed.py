@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from vidpipe.runner.rates import AnsweredRequest, measure_speed
+from vidpipe.runner.model_rates import AnsweredRequest, measure_speed
 
 READ_S, WRITE_S, LOAD_S = 0.0003, 0.02, 40.0
 

@@ -11,9 +11,9 @@ from multiprocessing.process import BaseProcess
 import pytest
 from tantivy import Query
 
+from vidpipe.library.annotations import Annotations
 from vidpipe.library.leases import LEASE_S
 from vidpipe.library.library import Library
-from vidpipe.library.videos import Annotations
 from vidpipe.operations.retention.video_removal import forget
 from vidpipe.search import catch_up
 from vidpipe.search.catch_up import State

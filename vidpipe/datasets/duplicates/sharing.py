@@ -11,10 +11,11 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from vidpipe.library.annotations import Annotations
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.library.states import classify
-from vidpipe.library.videos import Annotations, chunked, read_result
+from vidpipe.library.videos import chunked, read_result
 from vidpipe.runner.due import Selection
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport, RunRequest

@@ -29,7 +29,7 @@ def history(
     if after:
         time, _, entry = after.partition("~")
         try:
-            at = datetime.fromisoformat(time)
+            at = datetime.fromisoformat(time).replace(tzinfo=None)  # as `next` has it: in UTC
         except ValueError:
             raise SettingsError("`after` is not from a page of a history.", "Take it from `next`.") from None
         query["$or"] = [{"at": {"$lt": at}}, {"at": at, "_id": {"$gt": entry}}]

@@ -12,12 +12,15 @@ from typing import Any
 
 from vidpipe.errors import SettingsError, visible
 from vidpipe.library.library import Library
-from vidpipe.library.queries.ground_truth import Labels
 from vidpipe.library.videos import NoSuchVideo, chunked
 from vidpipe.tagging.measures import Compared, compare_labels
 from vidpipe.text.words import tag_key
 
+#: Of a video: its tags, its category, and the tags that it was checked for.
+Labels = tuple[set[str], set[str], set[str]]
+
 _COLUMNS = (("video", "sha256", "url", "file", "name"), ("tags", "labels", "tag", "label"), ("category",), ("checked",))
+_HINT = "The first line names the columns: video, and tags or category, separated by commas."
 
 
 def read_labels(text: str, library: Library) -> tuple[dict[str, Labels], list[str]]:
@@ -27,18 +30,20 @@ def read_labels(text: str, library: Library) -> tuple[dict[str, Labels], list[st
         SettingsError: It has no column of videos, or neither tags nor categories.
     """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    heads = [cell.strip().lower() for cell in text.partition("\n")[0].split(",")]
+    try:
+        heads = [cell.strip().lower() for cell in next(reader, [])]
+    except csv.Error as error:
+        raise SettingsError(f"The first line of the file is not valid CSV: {error}.", _HINT) from None
     video, *places = [next((heads.index(one) for one in known if one in heads), -1) for known in _COLUMNS]
     if video < 0 or max(places[:2]) < 0:
-        hint = "The first line names the columns: video, and tags or category, separated by commas."
-        raise SettingsError("The file has no column of videos, or none of tags or categories.", hint)
+        raise SettingsError("The file has no column of videos, or none of tags or categories.", _HINT)
     found, problems = dict[str, Labels](), list[str]()
     while True:
         number = reader.line_num + 1
         try:
             if (row := next(reader, None)) is None:
                 return found, problems
-            if number > 1 and row:
+            if row:
                 if len(row) != len(heads):
                     raise csv.Error(f"{len(row)} cells instead of {len(heads)}")
                 known = found.setdefault(library.videos.resolve(visible(row[video].strip())), (set(), set(), set()))
@@ -46,6 +51,16 @@ def read_labels(text: str, library: Library) -> tuple[dict[str, Labels], list[st
                     texts.update(re.findall(r"[^;|\s](?:[^;|\n]*[^;|\s])?", row[place] if place >= 0 else ""))
         except (csv.Error, NoSuchVideo) as error:
             problems.append(f"line {number}: {error}")
+
+
+def labelled_videos(library: Library) -> dict[str, Labels]:
+    """Return the labels that lists and users gave to videos or parts of them; lists state no categories."""
+    query = {"video": {"$ne": None}, "$or": [{"labels.0": {"$exists": True}}, {"segments.0": {"$exists": True}}]}
+    found: dict[str, Labels] = {}
+    for row in library.collections["sources"].find(query, {"video": 1, "labels": 1, "segments.labels": 1}):
+        parts = (one.get("labels", ()) for one in row.get("segments") or ())
+        found.setdefault(row["video"], (set(), set(), set()))[0].update(row.get("labels") or (), *parts)
+    return found
 
 
 def evaluate_labels(library: Library, labels: Mapping[str, Labels], canonical: Callable[[str], str]) -> dict[str, Any]:

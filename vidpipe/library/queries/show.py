@@ -7,9 +7,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.library import server_clock
+from vidpipe.library.annotations import in_order_of_addition
 from vidpipe.library.schema import Document
 from vidpipe.library.states import WORST_FIRST, State, classify
-from vidpipe.library.videos import NoSuchVideo, in_order_of_addition, name_of, title_of
+from vidpipe.library.videos import NoSuchVideo, name_of, title_of
 from vidpipe.settings.analyses import ANALYSES
 from vidpipe.sources.records import SourceRecord
 from vidpipe.sources.urls import readable_url
@@ -122,16 +123,18 @@ def _unknown(sha256: str) -> NoSuchVideo:
 
 
 def views(library: Library, ids: Sequence[str], specs: Mapping[str, str]) -> Iterator[Document]:
-    """Yield the `view` of several videos, in the order of `ids`, in four queries; unknown ids are left out."""
+    """Yield the `view` of several videos, in the order of `ids`, in five queries; unknown ids are left out."""
     with library.connection.errors_explained():
         found = {row["_id"]: row for row in library.collections["videos"].find({"_id": {"$in": list(ids)}}, _UNREAD)}
         generations = {sha256: row["scene_generation"] for sha256, row in found.items() if row.get("scene_generation")}
         scenes = library.videos.scenes_of(generations)
         sources = _sources(library, list(found))
-        for row in found.values():
-            if origin := (row.get("description") or {}).get("shared_from"):
-                copy = library.collections["videos"].find_one({"_id": origin}, {"ingest.names": 1})
-                row["description"]["shared_from_name"] = name_of(copy) if copy else origin[:12]
+        shared = {origin for row in found.values() if (origin := (row.get("description") or {}).get("shared_from"))}
+        origins = library.collections["videos"].find({"_id": {"$in": sorted(shared)}}, {"ingest.names": 1})
+        names = {row["_id"]: name_of(row) for row in origins}
+        for description in (row.get("description") or {} for row in found.values()):
+            if origin := description.get("shared_from"):
+                description["shared_from_name"] = names.get(origin, origin[:12])
     for sha256 in ids:
         if sha256 in found:
             yield view_of(library.graph, found[sha256], scenes.get(sha256, ()), sources.get(sha256, ()), specs)

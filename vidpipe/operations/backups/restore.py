@@ -15,7 +15,7 @@ from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import collection_swap
 from vidpipe.library.changes import Changes
 from vidpipe.library.connection import Connection
-from vidpipe.library.leases import is_dead
+from vidpipe.library.process_names import is_dead
 from vidpipe.library.schema import COLLECTIONS, OF_THIS_SERVER, SCHEMA_VERSION, Document
 from vidpipe.library.schema_setup import MigrationStep, holding, make_indexes, update_schema
 from vidpipe.library.verdicts import Verdicts

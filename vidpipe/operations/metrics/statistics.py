@@ -16,6 +16,7 @@ from vidpipe.errors import UNSAFE
 from vidpipe.library.library import Library
 from vidpipe.library.runs import ModelUse, Runs, model_figures, status_of
 from vidpipe.library.schema import Document
+from vidpipe.library.videos import name_of
 from vidpipe.runner.plan import Plan
 
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -205,8 +206,7 @@ class _StageTimes:
                 self._footage_s[stage] += duration_s
                 self._timed_s[stage] += took
         if total := sum(spent.values()):
-            names = (row.get("ingest") or {}).get("names") or [row["_id"][:12]]
-            video = SlowVideo(row["_id"], names[0], total, duration_s, spent)
+            video = SlowVideo(row["_id"], name_of(row), total, duration_s, spent)
             heapq.heappush(self._slowest, (total, row["_id"], video))
             if len(self._slowest) > self._most:
                 heapq.heappop(self._slowest)

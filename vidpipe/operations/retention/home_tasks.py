@@ -23,8 +23,8 @@ from pymongo.errors import OperationFailure
 
 from vidpipe.library import embedded
 from vidpipe.library.connection import Connection
-from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.library import Library
+from vidpipe.library.process_names import is_dead, this_process
 from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked
 from vidpipe.operations.proxies import PARTIAL, clips_folder, proxy_path

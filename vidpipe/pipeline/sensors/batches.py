@@ -13,7 +13,7 @@ from vidpipe.library.states import LaunchableVideo
 from vidpipe.library.workers import Workers
 from vidpipe.pipeline.assets import ModelRequirements
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.rates import measure_stages
+from vidpipe.runner.stage_rates import measure_stages
 from vidpipe.settings import Settings
 
 #: Unfinished runs of a step on one machine: one in progress, one ready to follow.

@@ -9,7 +9,6 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 
 import dagster as dg
@@ -291,7 +290,7 @@ class DescribingBudget:
             delete_budget_note(self.library)
             return None
         sentence = held_back_sentence(self.plan.settings.budget, self.prices, self.decision, self._waiting())
-        save_budget_note(self.library, sentence, datetime.now(UTC))
+        save_budget_note(self.library, sentence)
         if not self.decision.is_measuring:
             queue_budget(alert_queue(instance, self.library), self.plan.settings.alerts, sentence)
         return sentence

@@ -139,3 +139,5 @@ def test_a_history_tells_changes_of_tags_and_category_and_verdicts_from_the_newe
             if after is None:
                 break
         assert pages == entries
+        before_all = "0001-01-01T00:00:00+14:00~x"  # earlier in UTC than any time can be
+        assert history(library, video, after=before_all) == ([], None)

@@ -11,8 +11,7 @@ import pytest
 
 from vidpipe.errors import SettingsError
 from vidpipe.library.library import Library
-from vidpipe.library.queries.ground_truth import labelled_videos
-from vidpipe.library.queries.label_evaluation import evaluate_labels, read_labels
+from vidpipe.library.queries.label_evaluation import evaluate_labels, labelled_videos, read_labels
 from vidpipe.library.queries.rule_report import RuleReport, rule_report
 from vidpipe.library.queries.trends import trends
 from vidpipe.runner.plan import Plan
@@ -193,6 +192,11 @@ def test_labels_of_a_file_are_compared_and_bad_lines_named(library: Library, rul
     with pytest.raises(SettingsError, match="no column of videos"):
         read_labels("url;tags\na;b\n", library)
     assert read_labels('video,tags\n"', library)[1], "a quote that is never closed"
+    assert read_labels(f'"video","tags"\r\n{names[3]},"Long"\r\n', library) == read_labels(
+        f"video,tags\n{names[3]},Long\n", library
+    )
+    with pytest.raises(SettingsError, match="not valid CSV"):
+        read_labels('"video","tags', library)
 
 
 def test_stored_labels_are_those_of_videos_and_of_their_parts(library: Library) -> None:

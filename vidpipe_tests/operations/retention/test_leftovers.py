@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import UnavailableError
-from vidpipe.library.leases import this_process
 from vidpipe.library.library import Library
+from vidpipe.library.process_names import this_process
 from vidpipe.library.runs import TOTALS
 from vidpipe.operations.proxies import PARTIAL, clips_folder, proxy_path
 from vidpipe.operations.retention import PruneReport, PruneTask, cutoff, prune

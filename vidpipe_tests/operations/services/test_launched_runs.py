@@ -14,7 +14,7 @@ import psutil
 import pytest
 import requests
 
-from vidpipe.library.leases import pid_of
+from vidpipe.library.process_names import pid_of
 from vidpipe.pipeline.run_launcher import PROCESS_TAG
 from vidpipe_tests import clips
 from vidpipe_tests.end_to_end.home import wait_for
