@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import pytest
+from redis import Redis
 
 from vidpipe.library.leases import machine_name
 from vidpipe.library.library import Library
@@ -105,3 +106,19 @@ def test_a_worker_executes_a_run_and_leaves_on_sigterm(
             assert words in left.stderr
         assert not workers.present()
         assert left.stdout == ""
+
+
+def test_a_worker_ends_at_once_where_the_broker_rejects_its_password(settings: Settings, tmp_path: Path) -> None:
+    address = settings.cluster.broker.get_secret_value()
+    with Redis.from_url(address) as broker:
+        broker.config_set("requirepass", "right-password")
+    home = Home(
+        init_home(tmp_path / "worker").home,
+        env={"VIDPIPE_CLUSTER_BROKER": address.replace("://", "://:wrong-password@")},
+    )
+    left = home("worker")
+    assert left.code == 3
+    assert "rejects the login" in left.stderr
+    assert "VIDPIPE_CLUSTER_BROKER" in left.stderr
+    assert "Trying again" not in left.stderr
+    assert "wrong-password" not in left.stderr
