@@ -57,8 +57,8 @@ def join(sender: Any, **_: Any) -> None:
     def beat() -> None:
         taken = [request.kwargs.get("execute_job_args_packed", {}) for request in [*state.requests.values()]]
         workers.beat(name, queues, slots, [launched.get("pipeline_run_id", "") for launched in taken])
-        with contextlib.suppress(VidpipeError, OSError), library.leases() as leases:
-            leases.free_dead()
+        with contextlib.suppress(VidpipeError, OSError):
+            library.free_dead()
 
     _PRESENCE.callback(lambda: workers.leave(name))
     beat()

@@ -218,18 +218,9 @@ def health_sensor(graph: StageGraph) -> dg.SensorDefinition:
         ended = end_dead_runs(context.instance)
         with library.opened(graph) as opened:
             ended += end_lost_runs(context.instance, opened)
-            freed = free_dead_leases(opened)
+            freed = opened.free_dead()
         if not ended and not freed:
             return dg.SkipReason("No process has died.")
         return dg.SkipReason(f"Processes have died: ended {len(ended)} runs and freed {freed} videos.")
 
     return health
-
-
-def free_dead_leases(library: Library) -> int:
-    """Free the videos that dead processes of this machine hold. Returns their number."""
-    videos, held = library.collections["videos"], {"lease": {"$exists": True}}
-    before = videos.count_documents(held)
-    with library.leases() as leases:
-        leases.free_dead()
-    return max(0, before - videos.count_documents(held))

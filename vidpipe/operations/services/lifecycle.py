@@ -130,8 +130,8 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
                     report.started.append("mongod")
                 embedded.start(settings)
             clean_up_runs(settings, "dead", say=say)
-            with Library.open(settings, build_graph(settings)) as library, library.leases() as leases:
-                leases.free_dead()
+            with Library.open(settings, build_graph(settings)) as library:
+                library.free_dead()
             changed = [name for name, found in find_running(settings.home).items() if found.settings != wanted]
             if changed:
                 say("The settings have changed since the servers were started: restarting them.")
