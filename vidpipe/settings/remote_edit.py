@@ -13,8 +13,9 @@ from tempfile import TemporaryDirectory
 from vidpipe.errors import SettingsError
 from vidpipe.settings.home import CONFIG_NAME
 from vidpipe.settings.keys import Key, all_keys
-from vidpipe.settings.load import LoadedSettings, load, parse_ini, read_ini
+from vidpipe.settings.load import LoadedSettings, load
 from vidpipe.settings.schema import SECTION_NAMES, Settings
+from vidpipe.settings.sources import parse_ini, read_ini
 
 #: Texts that name nothing outside vidpipe.
 _TEXTS = frozenset({

@@ -36,6 +36,7 @@ from vidpipe.operations.services.service_definitions import (
     without_marks,
 )
 from vidpipe.settings import Settings
+from vidpipe.settings.keys import all_keys, as_text
 
 Say = Callable[[str], None]
 DefineServices = Callable[[Settings, dict[str, Running]], dict[str, Service]]
@@ -84,12 +85,8 @@ class UpReport:
 
 def fingerprint(settings: Settings) -> str:
     """Returns a hash of all settings, which servers keep from their start, and of what starts them."""
-    text = settings.model_dump_json() + "".join(
-        secret.get_secret_value()
-        for secret in (settings.mongodb.uri, settings.qwen_vl.access_key, settings.alerts.webhook_url,
-                       settings.alerts.smtp_password, settings.cluster.postgres, settings.cluster.broker)
-    )  # fmt: skip
-    return hashlib.sha256(f"{__version__} {ENTRYPOINT}\n{text}".encode()).hexdigest()
+    values = "\n".join(f"{key.dotted}={as_text(key.value_in(settings))}" for key in all_keys(type(settings)))
+    return hashlib.sha256(f"{__version__} {ENTRYPOINT}\n{values}".encode()).hexdigest()
 
 
 def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
