@@ -9,12 +9,15 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import psutil
 from celery.signals import task_postrun, task_prerun, worker_process_init, worker_ready, worker_shutdown
 from celery.worker import state
 from dagster_celery.app import app
+from pymongo.errors import PyMongoError
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.leases import this_process
@@ -22,6 +25,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.retry import repeating
 from vidpipe.library.workers import BEAT_S, Workers
 from vidpipe.pipeline.dagster_internals import interrupts
+from vidpipe.runner.plan import Plan
 from vidpipe.settings import configure_logging, load
 from vidpipe.stages.registry import build_graph
 
@@ -40,6 +44,7 @@ app.conf.update(
     broker_connection_max_retries=None,
     worker_hijack_root_logger=False,
 )
+_SPECS_S = 60.0
 _PRESENCE, _RUN = contextlib.ExitStack(), contextlib.ExitStack()
 
 
@@ -56,16 +61,29 @@ def join(sender: Any, **_: Any) -> None:
 
     def beat() -> None:
         taken = [request.kwargs.get("execute_job_args_packed", {}) for request in [*state.requests.values()]]
-        workers.beat(name, queues, slots, [launched.get("pipeline_run_id", "") for launched in taken])
+        runs = [launched.get("pipeline_run_id", "") for launched in taken]
+        workers.beat(name, queues, slots, runs, _specs(time.monotonic() // _SPECS_S))
         with contextlib.suppress(VidpipeError, OSError):
             library.free_dead()
 
     _PRESENCE.callback(lambda: workers.leave(name))
-    beat()
+    with contextlib.suppress(PyMongoError):  # the next beat repeats it
+        beat()
     _PRESENCE.enter_context(repeating(beat, BEAT_S, "presence"))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     _say(f"Joined as {os.uname().nodename}: takes runs of {' and '.join(queues)}, {slots} at once. Ctrl-C stops.")
+
+
+@lru_cache(maxsize=1)
+def _specs(_period: float) -> Mapping[str, str]:
+    """Return stage -> its spec on this machine, whose settings and rules are read anew in each period."""
+    try:
+        settings = load().settings
+        with contextlib.closing(Plan.make(build_graph(settings), settings)) as plan:
+            return plan.specs
+    except (VidpipeError, OSError):  # which its runs report
+        return {}
 
 
 def stop(number: int, _frame: Any) -> None:

@@ -3,13 +3,10 @@
 And removes chosen videos from the library and from Dagster, for `vidpipe forget`.
 """
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dagster as dg
 from pydantic import Field
@@ -29,6 +26,7 @@ from vidpipe.pipeline.partitions import VideoPartitions, remove_video
 from vidpipe.pipeline.resources import InProcessRun, LibraryResource
 from vidpipe.pipeline.run_launcher import end_dead_runs
 from vidpipe.pipeline.run_queue import videos_of_unfinished_runs
+from vidpipe.pipeline.schedules import job_schedules
 from vidpipe.pipeline.video_checks import evaluate_failures
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings, audit
@@ -160,11 +158,7 @@ def report_results_again(settings: Settings, library: Library, keys: Sequence[st
 
 def clean_up_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
     """Return the schedule of [Retention] Schedule; none if it is empty."""
-    schedule = dg.ScheduleDefinition(
-        name=JOB_NAME, job_name=JOB_NAME, cron_schedule=settings.retention.schedule, description=_DESCRIPTION,
-        execution_timezone=local_timezone(), default_status=dg.DefaultScheduleStatus.RUNNING,
-    ) if settings.retention.schedule else None  # fmt: skip
-    return [schedule] if schedule else []
+    return job_schedules(JOB_NAME, settings.retention.schedule, _DESCRIPTION)
 
 
 def sentence(report: PruneReport, *, dry_run: bool) -> str:
@@ -173,15 +167,6 @@ def sentence(report: PruneReport, *, dry_run: bool) -> str:
     oldest = f", the oldest from {report.oldest:%Y-%m-%d}" if report.oldest else ""
     parts = [f"{report.kind}: {report.count} {done}, {report.size_bytes / 1e6:.1f} MB{oldest}."]
     return " ".join([*parts, *report.notes, *([f"Failed: {report.error}"] if report.error else [])])
-
-
-def local_timezone() -> str:
-    """Return the IANA name of this machine's time zone, which cron expressions refer to; UTC if it has none."""
-    name = os.environ.get("TZ", "").lstrip(":") or Path("/etc/localtime").resolve().as_posix().partition("zoneinfo/")[2]
-    try:
-        return ZoneInfo(name).key if name else "UTC"
-    except (ValueError, OSError, ZoneInfoNotFoundError):
-        return "UTC"
 
 
 def resync_events(context: dg.OpExecutionContext, library: Library, keys: Sequence[str] = ()) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import dagster as dg
 
 from vidpipe.datasets.mirror.sync import mirror
-from vidpipe.pipeline.clean_up import local_timezone
 from vidpipe.pipeline.execution import StepSession, one_op_job, step_failure
 from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.schedules import job_schedules
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
@@ -31,7 +31,4 @@ def mirror_job(graph: StageGraph) -> dg.JobDefinition:
 
 def mirror_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
     """Return the schedule of [Mirror] Schedule; none if it is empty."""
-    return [dg.ScheduleDefinition(
-        name=_NAME, job_name=_NAME, cron_schedule=settings.mirror.schedule, description=_DESCRIPTION,
-        execution_timezone=local_timezone(), default_status=dg.DefaultScheduleStatus.RUNNING,
-    )] if settings.mirror.schedule else []  # fmt: skip
+    return job_schedules(_NAME, settings.mirror.schedule, _DESCRIPTION)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
@@ -20,6 +21,7 @@ from vidpipe.pipeline.build import build_definitions
 from vidpipe.pipeline.dagster_internals import LaunchRunContext
 from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.run_launcher import PROCESS_TAG
+from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings, load
 from vidpipe.settings.home import init_home
 from vidpipe.stages.registry import build_graph
@@ -82,6 +84,8 @@ def test_a_worker_executes_a_run_and_leaves_on_sigterm(
         workers = Workers(library.collections)
         wait_for("the worker has joined", lambda: workers.present() or worker.poll() is not None, 120)
         assert [(one.machine, one.slots) for one in workers.present()] == [(machine_name(), 1)]
+        with closing(Plan.make(library.graph, settings)) as plan:
+            assert workers.present()[0].specs == plan.specs
         executing = {child.pid for child in psutil.Process(worker.pid).children()}
         run_id = _launch(dagster).run_id
         wait_for("the run has ended", lambda: dagster.get_run_by_id(run_id).is_finished, 120)
