@@ -26,7 +26,6 @@ from vidpipe.pipeline.partitions import VideoPartitions, remove_video
 from vidpipe.pipeline.resources import InProcessRun, LibraryResource
 from vidpipe.pipeline.run_launcher import end_dead_runs
 from vidpipe.pipeline.run_queue import videos_of_unfinished_runs
-from vidpipe.pipeline.schedules import job_schedules
 from vidpipe.pipeline.video_checks import evaluate_failures
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings, audit
@@ -35,7 +34,6 @@ from vidpipe.stages.graph import StageGraph
 
 JOB_NAME = "clean_up"
 OP_NAME = "clean_up_home"
-_DESCRIPTION = "Deletes what is older than [Retention] allows, and reports results that a killed run did not report."
 
 
 def clean_up(
@@ -128,8 +126,9 @@ class CleanUpConfig(dg.Config):
 
 def clean_up_job(graph: StageGraph) -> dg.JobDefinition:
     """Build the job, which first reports what Dagster does not show (see `resync_events`)."""
+    description = "Deletes what is older than [Retention] allows, and reports results that a killed run did not report."
 
-    @dg.op(name=OP_NAME, description=_DESCRIPTION)
+    @dg.op(name=OP_NAME, description=description)
     def clean_up_home(context: dg.OpExecutionContext, config: CleanUpConfig, library: LibraryResource) -> None:
         with StepSession.begin(context, library, graph) as session:
             if not config.dry_run:
@@ -145,7 +144,6 @@ def clean_up_job(graph: StageGraph) -> dg.JobDefinition:
             if failed:
                 raise step_failure(f"{len(failed)} kinds of clean-up failed; the others are done.", failed)
 
-    description = "Deletes old runs, ticks, log files and unused frame packs, as `vidpipe prune` does."
     return one_op_job(clean_up_home, JOB_NAME, description)
 
 
@@ -154,11 +152,6 @@ def report_results_again(settings: Settings, library: Library, keys: Sequence[st
     run = InProcessRun(settings, library)
     if not execute(run, clean_up_job(library.graph), OP_NAME, {"only_show": True, "keys": list(keys)}):
         raise unexplained(succeeded=False)
-
-
-def clean_up_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
-    """Return the schedule of [Retention] Schedule; none if it is empty."""
-    return job_schedules(JOB_NAME, settings.retention.schedule, _DESCRIPTION)
 
 
 def sentence(report: PruneReport, *, dry_run: bool) -> str:

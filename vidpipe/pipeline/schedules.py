@@ -8,16 +8,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import dagster as dg
 
 
-def job_schedules(job: str, cron: str, description: str) -> Sequence[dg.ScheduleDefinition]:
-    """Return the schedule of a job, called like it and running by default; none if `cron` is empty."""
+def job_schedules(job: dg.JobDefinition, cron: str) -> Sequence[dg.ScheduleDefinition]:
+    """Return the schedule of `job`, called like it and running by default; none if `cron` is empty."""
     if not cron:
         return []
     return [
         dg.ScheduleDefinition(
-            name=job,
-            job_name=job,
+            name=job.name,
+            job_name=job.name,
             cron_schedule=cron,
-            description=description,
+            description=job.description,
             execution_timezone=local_timezone(),
             default_status=dg.DefaultScheduleStatus.RUNNING,
         )
