@@ -104,7 +104,7 @@ class DamagedError(UnavailableError):
 
 
 class LoginRejectedError(UnavailableError):
-    """A server rejects user or password; waiting or retrying does not help."""
+    """A server rejects user or password, or what the user may do; waiting or retrying does not help."""
 
 
 class MediaError(VidpipeError):

@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import psutil
@@ -44,7 +43,7 @@ app.conf.update(
     broker_connection_max_retries=None,
     worker_hijack_root_logger=False,
 )
-_SPECS_S = 60.0
+_SPECS_S = 30.0
 _PRESENCE, _RUN = contextlib.ExitStack(), contextlib.ExitStack()
 
 
@@ -58,11 +57,16 @@ def join(sender: Any, **_: Any) -> None:
         os._exit(error.exit_code)
     workers, name = Workers(library.collections), this_process()
     queues, slots = [queue.name for queue in sender.task_consumer.queues], sender.pool.num_processes
+    specs: Mapping[str, str] = {}
+
+    def look_at_specs() -> None:  # not as part of a beat: a large model takes minutes to be hashed
+        nonlocal specs
+        specs = _specs_of_today()
 
     def beat() -> None:
         taken = [request.kwargs.get("execute_job_args_packed", {}) for request in [*state.requests.values()]]
         runs = [launched.get("pipeline_run_id", "") for launched in taken]
-        workers.beat(name, queues, slots, runs, _specs(time.monotonic() // _SPECS_S))
+        workers.beat(name, queues, slots, runs, specs)
         with contextlib.suppress(VidpipeError, OSError):
             library.free_dead()
 
@@ -70,14 +74,14 @@ def join(sender: Any, **_: Any) -> None:
     with contextlib.suppress(PyMongoError):  # the next beat repeats it
         beat()
     _PRESENCE.enter_context(repeating(beat, BEAT_S, "presence"))
+    _PRESENCE.enter_context(repeating(look_at_specs, _SPECS_S, "specs"))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     _say(f"Joined as {os.uname().nodename}: takes runs of {' and '.join(queues)}, {slots} at once. Ctrl-C stops.")
 
 
-@lru_cache(maxsize=1)
-def _specs(_period: float) -> Mapping[str, str]:
-    """Return stage -> its spec on this machine, whose settings and rules are read anew in each period."""
+def _specs_of_today() -> Mapping[str, str]:
+    """Return stage -> its spec on this machine, by its present settings and rules."""
     try:
         settings = load().settings
         with contextlib.closing(Plan.make(build_graph(settings), settings)) as plan:

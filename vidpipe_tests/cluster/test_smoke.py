@@ -84,8 +84,6 @@ def test_a_worker_executes_a_run_and_leaves_on_sigterm(
         workers = Workers(library.collections)
         wait_for("the worker has joined", lambda: workers.present() or worker.poll() is not None, 120)
         assert [(one.machine, one.slots) for one in workers.present()] == [(machine_name(), 1)]
-        with closing(Plan.make(library.graph, settings)) as plan:
-            assert workers.present()[0].specs == plan.specs
         executing = {child.pid for child in psutil.Process(worker.pid).children()}
         run_id = _launch(dagster).run_id
         wait_for("the run has ended", lambda: dagster.get_run_by_id(run_id).is_finished, 120)
@@ -102,6 +100,9 @@ def test_a_worker_executes_a_run_and_leaves_on_sigterm(
         videos = list(library.collections["videos"].find())
         assert [{state["status"] for state in video["stages"].values()} for video in videos] == [{"ok"}] * len(clips)
         assert not [video for video in videos if "lease" in video]
+
+        with closing(Plan.make(library.graph, settings)) as plan:
+            wait_for("the worker tells its specs", lambda: workers.present()[0].specs == plan.specs, 120)
 
         os.kill(worker.pid, signal.SIGTERM)
         left = ended(worker, 60)

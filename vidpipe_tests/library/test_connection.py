@@ -129,7 +129,7 @@ def test_a_refused_login_names_the_server_but_not_the_password(home: Path, reade
 
 
 def test_a_user_without_rights_on_the_library_is_told_the_role_that_is_missing(home: Path, reader: str) -> None:
-    with pytest.raises(UnavailableError, match="does not authorize this user") as caught:
+    with pytest.raises(LoginRejectedError, match="does not authorize this user") as caught:
         connect(with_uri(home, reader))
     assert "readWrite" in caught.value.hint
     assert PASSWORD not in str(caught.value)
