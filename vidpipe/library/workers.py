@@ -61,5 +61,7 @@ class Workers:
     def present(self) -> list[Worker]:
         """Return those that take runs now, by name."""
         found = self._workers.find({"seen_at": {"$gt": server_clock.now() - _SILENT}}).sort("_id")
-        fields = ("_id", "queues", "slots", "runs", "since")
-        return [Worker(*(row[field] for field in fields), row.get("specs", {})) for row in found]
+        return [
+            Worker(row["_id"], row["queues"], row["slots"], row["runs"], row["since"], row.get("specs", {}))
+            for row in found
+        ]
