@@ -121,7 +121,7 @@ def with_uv(project: str) -> bool:
     ):
         return False
     environ = {**os.environ, "VIRTUAL_ENV": str(ENVIRONMENT), "UV_NO_PROGRESS": "1"}
-    index = os.environ.get("PIP_INDEX_URL") or output(*pip, "config", "get", "global.index-url")
+    index = os.environ.get("PIP_INDEX_URL") or machine.output(*pip, "config", "get", "global.index-url")
     if index:
         environ.setdefault("UV_DEFAULT_INDEX", index)
     command = [ENVIRONMENT / "bin" / "uv", "pip", "install", "-q", "-c", CONSTRAINTS, "-e", project]
@@ -129,11 +129,6 @@ def with_uv(project: str) -> bool:
     if done.returncode != 0:
         print("setup: uv failed; installing with pip, which takes a minute or two", flush=True)
     return done.returncode == 0
-
-
-def output(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def with_pip(project: str, size_gb: float) -> None:

@@ -71,7 +71,7 @@ def ensure_ffmpeg() -> None:
         trouble = install(FFMPEG_PACKAGE, default="ffmpeg")
         if not _have_ffmpeg():
             raise Missing(f"ffmpeg is missing{trouble}. {advice}")
-    version = _output("ffmpeg", "-version")
+    version = output("ffmpeg", "-version")
     found = re.match(r"ffmpeg version n?(\d+)\.(\d+)", version)  # builds from git are named differently, and recent
     if found and (int(found[1]), int(found[2])) < OLDEST_FFMPEG:
         raise Missing(f"ffmpeg {found[1]}.{found[2]} on PATH ({shutil.which('ffmpeg')}) is too old. {advice}")
@@ -122,9 +122,9 @@ def ensure_mongod(python: Path) -> None:
     Raises:
         Missing: It cannot.
     """
-    if os.environ.get("VIDPIPE_MONGODB_URI") or _output(str(python), "-c", _URI_IS_SET) == "yes":
+    if os.environ.get("VIDPIPE_MONGODB_URI") or output(str(python), "-c", _URI_IS_SET) == "yes":
         return
-    mongod = _output(str(python), "-c", _FIND_MONGOD)
+    mongod = output(str(python), "-c", _FIND_MONGOD)
     if not mongod:
         raise Missing(
             f"no mongod for the embedded MongoDB server is available for {platform.system()} {platform.machine()}. "
@@ -194,6 +194,7 @@ def _run_all(commands: list[tuple[str, ...]], package: str) -> str:
     return trouble
 
 
-def _output(*command: str) -> str:
+def output(*command: str) -> str:
+    """Return what a command prints; empty if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""

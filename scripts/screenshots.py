@@ -23,16 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 import machine
 import requests
-from demo import BROKEN, QuietHandler
+from demo import BROKEN, ROOT, VIDPIPE, QuietHandler
 from make_samples import SAMPLES, make_samples
 from PIL import Image
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "docs" / "screenshots"
-VIDPIPE = Path(sys.executable).with_name("vidpipe")
 SIZE = {"width": 1400, "height": 860}
 _PHONE = {"viewport": {"width": 390, "height": 780}, "color_scheme": "dark"}
 #: The clip whose page is shown: it has scenes and subtitles.
@@ -107,7 +105,7 @@ class RunningHome:
 
 
 def lose(running: RunningHome, page: str, video: str) -> None:
-    """Deletes a video's stored file, whose URL gives nothing any more, and backfills its partition."""
+    """Delete a video's stored file, whose URL gives nothing any more, and backfill its partition."""
     stored = next((running.home / "data" / "media").rglob(f"{video}*"))
     stored.unlink()
     assets = [{"path": [name]} for name in ("raw_video", "metadata", "scenes")]
@@ -125,7 +123,7 @@ def lose(running: RunningHome, page: str, video: str) -> None:
 
 
 def prepare(tab: Page, name: str, site: str) -> None:
-    """Brings a page into the state that is shown."""
+    """Bring a page into the state that is shown."""
     if name == "add":
         tab.get_by_label("URLs", exact=True).fill("\n".join(f"{site}/{clip}" for clip in _ADDED))
         tab.get_by_role("button", name="Add", exact=True).click()
@@ -144,7 +142,7 @@ def prepare(tab: Page, name: str, site: str) -> None:
 
 
 def take_pages(address: str, site: str, running: RunningHome) -> None:
-    """Takes those of the library page."""
+    """Take those of the library page."""
     from playwright.sync_api import sync_playwright
 
     OUT.mkdir(parents=True, exist_ok=True)

@@ -103,5 +103,9 @@ class DamagedError(UnavailableError):
         super().__init__(message, hint)
 
 
+class LoginRejectedError(UnavailableError):
+    """A server rejects user or password, or what the user may do; waiting or retrying does not help."""
+
+
 class MediaError(VidpipeError):
     """A file cannot be read as a video."""

@@ -17,9 +17,9 @@ from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.instance import prepare
 from vidpipe.safe_files import check_replaceable, open_private, read_regular
 from vidpipe.settings import Settings, audit, configure_logging, load
-from vidpipe.settings.load import read_ini
 from vidpipe.settings.logs import AUDIT_NAME, reset_logging
 from vidpipe.settings.operation import Lists
+from vidpipe.settings.sources import read_ini
 from vidpipe.sources.inputs import gather
 from vidpipe.sources.list_files import read_list
 from vidpipe.tagging.rules_file import read_text

@@ -11,6 +11,7 @@ from vidpipe.cli.output import counted, note, out, say, size, table, words
 from vidpipe.library.states import STATES
 from vidpipe.operations.services.service_definitions import TITLES
 from vidpipe.operations.status import FAILED_SOURCES
+from vidpipe.text.messages import join_words
 
 _STYLES = {"due": "yellow", "failed": "red", "quarantined": "red"}
 
@@ -43,6 +44,11 @@ def sentences(result: Mapping[str, Any]) -> Iterator[Text]:
     for worker in result["workers"]:
         host, queues = worker["machine"].partition("/")[0], ", ".join(worker["queues"])
         yield words(f"Worker on {host}: {queues}; slots: {worker['slots']}; runs in progress: {worker['runs']}.")
+        if worker["differs"]:
+            stages = join_words(worker["differs"])
+            yield words(
+                f"  Its settings or rules differ from this machine's, for {stages}: see docs/cluster.md.", "yellow"
+            )
     for name, counts in result["stages"].items():
         if "problem" in counts:
             yield words(f"Stage {name} cannot run: {counts['problem']['message']}", "red")

@@ -9,7 +9,7 @@ import typer
 
 from vidpipe.cli.context import command_context
 from vidpipe.cli.output import note
-from vidpipe.errors import SettingsError, UnavailableError
+from vidpipe.errors import LoginRejectedError, SettingsError, UnavailableError
 from vidpipe.library.embedded import is_embedded
 from vidpipe.library.library import Library
 from vidpipe.stages.registry import build_graph
@@ -27,8 +27,9 @@ def worker(
     """Take runs from the queue of [Cluster] Broker, until Ctrl-C or SIGTERM.
 
     Needs Launcher = celery and Postgres, a [MongoDB] URI, and a [Storage] Media that all machines reach. Waits for
-    servers that do not answer yet. On Ctrl-C the runs in progress store what is finished and end; the rest stays due. A
-    second Ctrl-C ends at once. Messages of Celery and the output of runs go to data/logs/worker.log.
+    servers that do not answer yet, but not for one that rejects user or password. On Ctrl-C the runs in progress store
+    what is finished and end; the rest stays due. A second Ctrl-C ends at once. Messages of Celery and the output of
+    runs go to data/logs/worker.log.
     """
     settings = command_context(context).load().settings
     names = [name.strip() for name in queues.split(",") if name.strip()]
@@ -54,6 +55,8 @@ def worker(
                 home = dagster.root_directory
                 check_server(settings, "Broker")
             break
+        except LoginRejectedError:
+            raise
         except UnavailableError as error:
             note(f"{error} Trying again in 5 s.")  # servers may start later than this machine
             time.sleep(5)

@@ -16,7 +16,7 @@ from pymongo.errors import (
     WaitQueueTimeoutError,
 )
 
-from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
+from vidpipe.errors import LoginRejectedError, SettingsError, UnavailableError, VidpipeError
 
 #: Codes of MongoDB's error_codes.yml; 8000 is Atlas's own.
 DUPLICATE_KEY = 11000
@@ -127,7 +127,8 @@ def explain(error: PyMongoError, host: str, *, embedded: bool, tls: bool = False
         what = "cannot be reached" if isinstance(error, ServerSelectionTimeoutError) else "closed the connection"
         return _unreachable(str(error), server, what, embedded=embedded, tls=tls)
     if isinstance(error, OperationFailure):
-        return UnavailableError(*_refused(error, server, embedded=embedded))
+        kind = LoginRejectedError if error.code == _UNAUTHORIZED or _is_login(error) else UnavailableError
+        return kind(*_refused(error, server, embedded=embedded))
     return UnavailableError(f"{server} failed: {error}", "Run `vidpipe doctor`.")
 
 
@@ -167,13 +168,18 @@ def _tls_failure(server: str, text: str, said: str) -> UnavailableError:
     )
 
 
+def _is_login(error: OperationFailure) -> bool:
+    """Return whether the server refused not the operation but the login."""
+    return error.code in _AUTHENTICATION_FAILED or (error.code is None and "auth" in str(error).lower())
+
+
 def _refused(error: OperationFailure, server: str, *, embedded: bool) -> tuple[str, str]:
     """Return (message, hint) for an operation that the server refused."""
     code, said = error.code, _server_message(error)
-    if embedded and code in _AUTHENTICATION_FAILED:
+    if embedded and _is_login(error):
         what = "rejects the key in data/mongo: it was changed while the server ran"
         hint = "Run `vidpipe down`, then re-run the command."
-    elif code in _AUTHENTICATION_FAILED or (code is None and "auth" in str(error).lower()):
+    elif _is_login(error):
         what = "rejects the login: wrong user or password"
         hint = "Check user, password and authSource in [MongoDB] URI (VIDPIPE_MONGODB_URI or config.local.ini)."
     elif code != _UNAUTHORIZED and "no space left" in said.lower():

@@ -10,7 +10,7 @@ from vidpipe.library.changes import Changes
 from vidpipe.library.commits import Committer, PreparedCommit
 from vidpipe.library.connection import Connection, connect
 from vidpipe.library.gridfs_store import all_stores
-from vidpipe.library.leases import Leases, holding_leases
+from vidpipe.library.leases import Leases, free_dead, holding_leases
 from vidpipe.library.media_places import VideoPlaces
 from vidpipe.library.migrations import MIGRATIONS, Migration
 from vidpipe.library.provenance import AnswerStore, store_texts
@@ -102,6 +102,10 @@ class Library:
     def leases(self) -> AbstractContextManager[Leases]:
         """Return the leases of one run, renewed and finally released by the context manager."""
         return holding_leases(self.collections, self.settings.data_directory / "run", self.retry)
+
+    def free_dead(self) -> int:
+        """Free the videos that dead processes of this machine hold, and return their number (`leases.free_dead`)."""
+        return free_dead(self.collections, self.settings.data_directory / "run", self.retry)
 
     def retry(self, operation: Callable[[], Result]) -> Result:
         """Run `operation`, repeating it while the server is away (see `vidpipe.library.retry`)."""

@@ -1,8 +1,9 @@
 """The processes of `vidpipe worker`: each says every few seconds that it is there."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from vidpipe.library import server_clock
 from vidpipe.library.schema import Collections
@@ -22,6 +23,7 @@ class Worker:
         slots: Runs that it executes at once.
         runs: Ids of the runs that it has taken and not finished.
         since: When it joined.
+        specs: Stage -> its spec, which is the same on all machines with the same settings and rules.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Worker:
     slots: int
     runs: Sequence[str]
     since: datetime
+    specs: Mapping[str, str]
 
     @property
     def machine(self) -> str:
@@ -42,9 +45,12 @@ class Workers:
     def __init__(self, collections: Collections) -> None:
         self._workers = collections["workers"]
 
-    def beat(self, name: str, queues: Sequence[str], slots: int, runs: Iterable[str] = ()) -> None:
+    def beat(
+        self, name: str, queues: Sequence[str], slots: int, runs: Iterable[str] = (),
+        specs: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         """Record that a worker is there, and with what."""
-        values = {"queues": list(queues), "slots": slots, "runs": list(runs)}
+        values = {"queues": list(queues), "slots": slots, "runs": list(runs), "specs": dict(specs)}
         change = {"$set": values, "$currentDate": {"seen_at": True}, "$setOnInsert": {"since": server_clock.now()}}
         self._workers.update_one({"_id": name}, change, upsert=True)
 
@@ -55,4 +61,7 @@ class Workers:
     def present(self) -> list[Worker]:
         """Return those that take runs now, by name."""
         found = self._workers.find({"seen_at": {"$gt": server_clock.now() - _SILENT}}).sort("_id")
-        return [Worker(row["_id"], row["queues"], row["slots"], row["runs"], row["since"]) for row in found]
+        return [
+            Worker(row["_id"], row["queues"], row["slots"], row["runs"], row["since"], row.get("specs", {}))
+            for row in found
+        ]

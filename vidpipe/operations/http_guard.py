@@ -88,7 +88,7 @@ class Guard:
         self._names = names.difference(_ANY_ADDRESS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on, or responds with the reason why not."""
+        """Pass a request on, or respond with the reason why not."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -114,7 +114,7 @@ class Guard:
             await _response(scope, refusal)(scope, receive, send_guarded)
 
     def refusal(self, scope: Scope) -> RequestRefusal | None:
-        """Returns why this request is refused, or None if it is not."""
+        """Return why this request is refused, or None if it is not."""
         if _CONTROL.search(scope["path"]):
             return RequestRefusal(400, "The path contains control characters.")
         headers = Headers(scope=scope)
@@ -155,7 +155,7 @@ class Guard:
 
 
 def _response(scope: Scope, refusal: RequestRefusal) -> Response:
-    """Returns a refusal as text, or as problem+json where programs ask."""
+    """Return a refusal as text, or as problem+json where programs ask."""
     headers = {"Cache-Control": "no-store"}
     if not scope["path"].startswith("/api/"):
         return PlainTextResponse(f"{refusal.reason}\n", refusal.status, headers)
@@ -164,7 +164,7 @@ def _response(scope: Scope, refusal: RequestRefusal) -> Response:
 
 
 def _authority(text: str) -> tuple[str, int | None] | None:
-    """Returns (host, port) of a Host header or an origin, IPv6 addresses without brackets, or None if malformed."""
+    """Return (host, port) of a Host header or an origin, IPv6 addresses without brackets, or None if malformed."""
     match = _AUTHORITY.fullmatch(text.lower())
     return (match[1].strip("[]"), int(match[2]) if match[2] else None) if match else None
 
@@ -176,7 +176,7 @@ def _same(origin: str, host: tuple[str, int | None]) -> bool:
 
 
 def _is_link(scope: Scope, headers: Headers) -> bool:
-    """Returns whether the user follows a link, in its own tab, to a page that only shows something."""
+    """Return whether the user follows a link, in its own tab, to a page that only shows something."""
     return (
         scope["type"] == "http"
         and scope["method"] == "GET"
@@ -187,7 +187,7 @@ def _is_link(scope: Scope, headers: Headers) -> bool:
 
 
 def _graphql_refusal(scope: Scope, headers: Headers) -> RequestRefusal | None:
-    """Refuses GraphQL other than JSON in a POST, which a form, an image or a link of another site cannot send.
+    """Refuse GraphQL other than JSON in a POST, which a form, an image or a link of another site cannot send.
 
     Dagster would also accept queries in the URL, and any content type that contains "application/json".
     """
@@ -292,7 +292,7 @@ class _LimitedProtocol(H11Protocol):
                 oldest.transport.abort()
 
     def _time_is_up(self) -> None:
-        """Allows as much time again for a body that arrives steadily, or that the application takes slowly."""
+        """Allow as much time again for a body that arrives steadily, or that the application takes slowly."""
         del self._unfinished[self]
         steady = self._received_bytes >= self._limits.request_s * self._limits.upload_bytes_per_s
         if self.conn.their_state is h11.SEND_BODY and (steady or self.flow.read_paused):
@@ -306,7 +306,7 @@ class _LimitedProtocol(H11Protocol):
 
 
 def listen(host: str, port: int, setting: str) -> list[socket.socket]:
-    """Opens sockets for `port` on every address of `host`.
+    """Open sockets for `port` on every address of `host`.
 
     Args:
         host: A name or address of this machine.
@@ -334,7 +334,7 @@ def listen(host: str, port: int, setting: str) -> list[socket.socket]:
 
 
 def page_server(app: ASGIApp, hosts: Iterable[str], limits: ConnectionLimits = ConnectionLimits()) -> uvicorn.Server:
-    """Returns the server of `app`; its `run(sockets)` serves until SIGTERM, which then ends the process.
+    """Return the server of `app`; its `run(sockets)` serves until SIGTERM, which then ends the process.
 
     Args:
         app: What serves the page.
@@ -354,7 +354,7 @@ def page_server(app: ASGIApp, hosts: Iterable[str], limits: ConnectionLimits = C
 def serve(
     app: ASGIApp, host: str, port: int, hosts: Iterable[str], setting: str, *, ready: Callable[[], None] = lambda: None
 ) -> None:
-    """Serves `app` until SIGTERM or SIGINT. Calls `ready` once clients can connect.
+    """Serve `app` until SIGTERM or SIGINT. Calls `ready` once clients can connect.
 
     Raises:
         UnavailableError: See `listen`.

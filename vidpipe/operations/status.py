@@ -49,15 +49,19 @@ def status_of(library: Library, plan: Plan) -> dict[str, Any]:
         ],
         "by_itself": daemon and settings.sensors.enabled,
         "waiting": list(_waiting(library, plan)),
-        "workers": _workers(library) if settings.cluster.launcher == "celery" else [],
+        "workers": _workers(library, plan) if settings.cluster.launcher == "celery" else [],
         "model_servers": Runs(library.collections["runs"]).latest_server_use(),
     }
 
 
-def _workers(library: Library) -> list[dict[str, Any]]:
-    """Return who takes runs, and how many are in progress there."""
-    present = Workers(library.collections).present()
-    return [asdict(one) | {"machine": one.machine, "runs": len(one.runs)} for one in present]
+def _workers(library: Library, plan: Plan) -> list[dict[str, Any]]:
+    """Return who takes runs, how many are in progress there, and which stages its settings or rules differ for."""
+    found = []
+    for worker in Workers(library.collections).present():
+        differs = [stage for stage, spec in plan.specs.items() if worker.specs.get(stage, spec) != spec]
+        values = asdict(worker) | {"machine": worker.machine, "runs": len(worker.runs), "differs": differs}
+        found.append({name: value for name, value in values.items() if name != "specs"})
+    return found
 
 
 def _waiting(library: Library, plan: Plan) -> Iterator[str]:

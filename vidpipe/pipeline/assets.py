@@ -19,6 +19,7 @@ from vidpipe.pipeline.event_metadata import CODE_VERSION_TAG, DATA_VERSION_TAG, 
 from vidpipe.pipeline.execution import StepSession, run_stages
 from vidpipe.pipeline.partitions import VIDEOS
 from vidpipe.pipeline.resources import RESULTS_IO_MANAGER, LibraryResource
+from vidpipe.pipeline.run_queue import STEP_TAG
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import STEPS, Stage
@@ -118,7 +119,7 @@ def _step(step: str, stages: Sequence[Stage], graph: StageGraph, settings: Setti
         can_subset=True,
         partitions_def=VIDEOS,
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=_PARTITIONS_PER_RUN[step]),
-        op_tags={"vidpipe/step": step, **model.tags},
+        op_tags={STEP_TAG: step, **model.tags},
         pool=model.pool,
     )
     def run_step(context: dg.AssetExecutionContext, config: StepConfig, library: LibraryResource) -> Iterator[Any]:

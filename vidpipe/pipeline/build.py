@@ -7,12 +7,13 @@ import dagster as dg
 
 from vidpipe.pipeline.assets import build_assets
 from vidpipe.pipeline.checks import build_checks, verify_job
-from vidpipe.pipeline.clean_up import clean_up_job, clean_up_schedules, health_sensor
+from vidpipe.pipeline.clean_up import clean_up_job, health_sensor
 from vidpipe.pipeline.ingest import ingest_job, url_list_sensor
 from vidpipe.pipeline.jobs import list_jobs, process_job, step_jobs
-from vidpipe.pipeline.mirroring import mirror_job, mirror_schedules
+from vidpipe.pipeline.mirroring import mirror_job
 from vidpipe.pipeline.partitions import SOURCES
 from vidpipe.pipeline.resources import DescribingModelResource, home_resources
+from vidpipe.pipeline.schedules import job_schedules
 from vidpipe.pipeline.sensors.alerts import failure_rate_sensor, run_failures_sensor
 from vidpipe.pipeline.sensors.due_videos import due_videos_sensor
 from vidpipe.pipeline.sensors.rule_sweep import changed_rules_schedules, changed_rules_sensors
@@ -35,13 +36,14 @@ def build_definitions(
     model = resources["describing_model"]
     if isinstance(model, DescribingModelResource):
         settings = model.apply(settings)  # the backend decides on the ops' GPU tags
+    clean_up, mirror = clean_up_job(graph), mirror_job(graph)
     jobs = [
         process_job(graph, settings),
         *list_jobs(graph, settings),
         ingest_job(graph),
         verify_job(graph),
-        clean_up_job(graph),
-        mirror_job(graph),
+        clean_up,
+        mirror,
     ]
     sensors = [
         health_sensor(graph),
@@ -58,8 +60,8 @@ def build_definitions(
         sensors=[with_shared_connections(sensor, str(settings.home)) for sensor in sensors],
         schedules=[
             *changed_rules_schedules(graph, settings),
-            *clean_up_schedules(settings),
-            *mirror_schedules(settings),
+            *job_schedules(clean_up, settings.retention.schedule),
+            *job_schedules(mirror, settings.mirror.schedule),
         ],
         resources=resources,
         executor=dg.in_process_executor,

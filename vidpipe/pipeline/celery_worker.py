@@ -9,12 +9,14 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import psutil
 from celery.signals import task_postrun, task_prerun, worker_process_init, worker_ready, worker_shutdown
 from celery.worker import state
 from dagster_celery.app import app
+from pymongo.errors import PyMongoError
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
@@ -22,6 +24,7 @@ from vidpipe.library.process_names import this_process
 from vidpipe.library.retry import repeating
 from vidpipe.library.workers import BEAT_S, Workers
 from vidpipe.pipeline.dagster_internals import interrupts
+from vidpipe.runner.plan import Plan
 from vidpipe.settings import configure_logging, load
 from vidpipe.stages.registry import build_graph
 
@@ -40,6 +43,7 @@ app.conf.update(
     broker_connection_max_retries=None,
     worker_hijack_root_logger=False,
 )
+_SPECS_S = 30.0
 _PRESENCE, _RUN = contextlib.ExitStack(), contextlib.ExitStack()
 
 
@@ -53,19 +57,37 @@ def join(sender: Any, **_: Any) -> None:
         os._exit(error.exit_code)
     workers, name = Workers(library.collections), this_process()
     queues, slots = [queue.name for queue in sender.task_consumer.queues], sender.pool.num_processes
+    specs: Mapping[str, str] = {}
+
+    def look_at_specs() -> None:  # not as part of a beat: a large model takes minutes to be hashed
+        nonlocal specs
+        specs = _specs_of_today()
 
     def beat() -> None:
         taken = [request.kwargs.get("execute_job_args_packed", {}) for request in [*state.requests.values()]]
-        workers.beat(name, queues, slots, [launched.get("pipeline_run_id", "") for launched in taken])
-        with contextlib.suppress(VidpipeError, OSError), library.leases() as leases:
-            leases.free_dead()
+        runs = [launched.get("pipeline_run_id", "") for launched in taken]
+        workers.beat(name, queues, slots, runs, specs)
+        with contextlib.suppress(VidpipeError, OSError):
+            library.free_dead()
 
     _PRESENCE.callback(lambda: workers.leave(name))
-    beat()
+    with contextlib.suppress(PyMongoError):  # the next beat repeats it
+        beat()
     _PRESENCE.enter_context(repeating(beat, BEAT_S, "presence"))
+    _PRESENCE.enter_context(repeating(look_at_specs, _SPECS_S, "specs"))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     _say(f"Joined as {os.uname().nodename}: takes runs of {' and '.join(queues)}, {slots} at once. Ctrl-C stops.")
+
+
+def _specs_of_today() -> Mapping[str, str]:
+    """Return stage -> its spec on this machine, by its present settings and rules."""
+    try:
+        settings = load().settings
+        with contextlib.closing(Plan.make(build_graph(settings), settings)) as plan:
+            return plan.specs
+    except (VidpipeError, OSError):  # which its runs report
+        return {}
 
 
 def stop(number: int, _frame: Any) -> None:

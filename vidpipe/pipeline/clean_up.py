@@ -3,13 +3,10 @@
 And removes chosen videos from the library and from Dagster, for `vidpipe forget`.
 """
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dagster as dg
 from pydantic import Field
@@ -37,7 +34,6 @@ from vidpipe.stages.graph import StageGraph
 
 JOB_NAME = "clean_up"
 OP_NAME = "clean_up_home"
-_DESCRIPTION = "Deletes what is older than [Retention] allows, and reports results that a killed run did not report."
 
 
 def clean_up(
@@ -130,8 +126,9 @@ class CleanUpConfig(dg.Config):
 
 def clean_up_job(graph: StageGraph) -> dg.JobDefinition:
     """Build the job, which first reports what Dagster does not show (see `resync_events`)."""
+    description = "Deletes what is older than [Retention] allows, and reports results that a killed run did not report."
 
-    @dg.op(name=OP_NAME, description=_DESCRIPTION)
+    @dg.op(name=OP_NAME, description=description)
     def clean_up_home(context: dg.OpExecutionContext, config: CleanUpConfig, library: LibraryResource) -> None:
         with StepSession.begin(context, library, graph) as session:
             if not config.dry_run:
@@ -147,7 +144,6 @@ def clean_up_job(graph: StageGraph) -> dg.JobDefinition:
             if failed:
                 raise step_failure(f"{len(failed)} kinds of clean-up failed; the others are done.", failed)
 
-    description = "Deletes old runs, ticks, log files and unused frame packs, as `vidpipe prune` does."
     return one_op_job(clean_up_home, JOB_NAME, description)
 
 
@@ -158,30 +154,12 @@ def report_results_again(settings: Settings, library: Library, keys: Sequence[st
         raise unexplained(succeeded=False)
 
 
-def clean_up_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
-    """Return the schedule of [Retention] Schedule; none if it is empty."""
-    schedule = dg.ScheduleDefinition(
-        name=JOB_NAME, job_name=JOB_NAME, cron_schedule=settings.retention.schedule, description=_DESCRIPTION,
-        execution_timezone=local_timezone(), default_status=dg.DefaultScheduleStatus.RUNNING,
-    ) if settings.retention.schedule else None  # fmt: skip
-    return [schedule] if schedule else []
-
-
 def sentence(report: PruneReport, *, dry_run: bool) -> str:
     """Return the report as one line of text."""
     done = "would be deleted" if dry_run else "deleted"
     oldest = f", the oldest from {report.oldest:%Y-%m-%d}" if report.oldest else ""
     parts = [f"{report.kind}: {report.count} {done}, {report.size_bytes / 1e6:.1f} MB{oldest}."]
     return " ".join([*parts, *report.notes, *([f"Failed: {report.error}"] if report.error else [])])
-
-
-def local_timezone() -> str:
-    """Return the IANA name of this machine's time zone, which cron expressions refer to; UTC if it has none."""
-    name = os.environ.get("TZ", "").lstrip(":") or Path("/etc/localtime").resolve().as_posix().partition("zoneinfo/")[2]
-    try:
-        return ZoneInfo(name).key if name else "UTC"
-    except (ValueError, OSError, ZoneInfoNotFoundError):
-        return "UTC"
 
 
 def resync_events(context: dg.OpExecutionContext, library: Library, keys: Sequence[str] = ()) -> None:
@@ -218,18 +196,9 @@ def health_sensor(graph: StageGraph) -> dg.SensorDefinition:
         ended = end_dead_runs(context.instance)
         with library.opened(graph) as opened:
             ended += end_lost_runs(context.instance, opened)
-            freed = free_dead_leases(opened)
+            freed = opened.free_dead()
         if not ended and not freed:
             return dg.SkipReason("No process has died.")
         return dg.SkipReason(f"Processes have died: ended {len(ended)} runs and freed {freed} videos.")
 
     return health
-
-
-def free_dead_leases(library: Library) -> int:
-    """Free the videos that dead processes of this machine hold. Returns their number."""
-    videos, held = library.collections["videos"], {"lease": {"$exists": True}}
-    before = videos.count_documents(held)
-    with library.leases() as leases:
-        leases.free_dead()
-    return max(0, before - videos.count_documents(held))

@@ -5,11 +5,12 @@ entry point of the image (deploy/entrypoint.py).
 """
 
 import os
+import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from vidpipe.errors import SettingsError, UnavailableError
+from vidpipe.errors import LoginRejectedError, SettingsError, UnavailableError
 from vidpipe.settings import Settings
 
 #: The queue of runs that need no GPU.
@@ -52,6 +53,8 @@ ADDRESSES: dict[str, Callable[[str], Any]] = {
     "Postgres": lambda address: import_module("psycopg2").connect(address, connect_timeout=10).close(),
     "Broker": lambda address: import_module("kombu").Connection(address, connect_timeout=10).connect(),
 }
+#: In the class or text of an error: redis-py, amqp and libpq have none for this in common.
+_LOGIN_REJECTED = re.compile(r"^AuthenticationError|^AccessRefused|authentication failed|no password supplied")
 
 
 def check_server(settings: Settings, key: str) -> str:
@@ -61,7 +64,8 @@ def check_server(settings: Settings, key: str) -> str:
         Its host and port; empty if the address is not set.
 
     Raises:
-        UnavailableError: It cannot be reached, or refuses the password.
+        LoginRejectedError: It rejects user or password.
+        UnavailableError: It cannot be used for another reason.
         SettingsError: Its driver is not installed.
     """
     address = getattr(settings.cluster, key.lower()).get_secret_value()
@@ -73,8 +77,13 @@ def check_server(settings: Settings, key: str) -> str:
     except ImportError as error:
         raise SettingsError(f"[Cluster] {key}: {error}.", "Run `pip install 'vidpipe[cluster]'`.") from error
     except Exception as error:  # each driver and transport has its own
-        message = f"{key} at {host} cannot be used: {' '.join(str(error).split())}"
-        raise UnavailableError(message, f"Check that server and [Cluster] {key}.") from None
+        said = " ".join(str(error).split())
+        if _LOGIN_REJECTED.search(f"{type(error).__name__}: {said}"):
+            where = f"VIDPIPE_CLUSTER_{key.upper()} or {key} in config.local.ini"
+            raise LoginRejectedError(f"{key} at {host} rejects the login: {said}", f"Correct {where}.") from None
+        raise UnavailableError(
+            f"{key} at {host} cannot be used: {said}", f"Check that server and [Cluster] {key}."
+        ) from None
     return host
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from vidpipe.datasets.duplicates.sharing import run_in_turns
-from vidpipe.errors import UnavailableError, VidpipeError
+from vidpipe.errors import DamagedError, LoginRejectedError, UnavailableError, VidpipeError
 from vidpipe.library.embedded import FullDiskError
 from vidpipe.library.library import Library
 from vidpipe.library.process_names import this_process
@@ -39,6 +39,7 @@ _MOST_LISTED = 20
 _NO_SUCH_VIDEO = StageError(
     "There is no such video in the library.", "Its file was never added, or this is another library."
 )
+_LASTING = (FullDiskError, DamagedError, LoginRejectedError)
 _INTERRUPTS = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
 
 
@@ -104,7 +105,7 @@ def _is_temporary(error: VidpipeError) -> bool:
     Failed videos are no reason: the library remembers when to retry each. Steps have no retry policy, since with one
     Dagster also repeats runs that somebody stopped.
     """
-    return isinstance(error, UnavailableError) and not isinstance(error, FullDiskError)
+    return isinstance(error, UnavailableError) and not isinstance(error, _LASTING)
 
 
 @dataclass

@@ -10,6 +10,7 @@ from vidpipe.errors import SettingsError
 from vidpipe.pipeline.assets import model_requirements, steps
 from vidpipe.pipeline.execution import StepSession, one_op_job, run_stages
 from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.run_queue import STEP_TAG
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Stage
@@ -104,7 +105,7 @@ def _videos_job(
         description="Takes each video through the chosen stages.",
         config_schema=_REQUEST_SCHEMA,
         pool=model.pool,
-        tags={**({"vidpipe/step": step} if step else {}), **model.tags},
+        tags={**({STEP_TAG: step} if step else {}), **model.tags},
     )
     def work(context: dg.OpExecutionContext, library: LibraryResource) -> None:
         with StepSession.begin(context, library, graph) as session:

@@ -1,24 +1,18 @@
-"""Keeps the SQL mirror up to date: as a job, and on [Mirror] Schedule."""
-
-from collections.abc import Sequence
+"""The job that keeps the SQL mirror up to date."""
 
 import dagster as dg
 
 from vidpipe.datasets.mirror.sync import mirror
-from vidpipe.pipeline.clean_up import local_timezone
 from vidpipe.pipeline.execution import StepSession, one_op_job, step_failure
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
-
-_NAME = "mirror"
-_DESCRIPTION = "Brings the SQL mirror that [Mirror] URL names up to date, as `vidpipe mirror` does."
 
 
 def mirror_job(graph: StageGraph) -> dg.JobDefinition:
     """Return the job. It fails with a message that names the database without its password."""
+    description = "Brings the SQL mirror that [Mirror] URL names up to date, as `vidpipe mirror` does."
 
-    @dg.op(name="mirror_library", description=_DESCRIPTION)
+    @dg.op(name="mirror_library", description=description)
     def mirror_library(context: dg.OpExecutionContext, library: LibraryResource) -> None:
         with StepSession.begin(context, library, graph) as session:
             report = mirror(session.library, cancelled=session.cancelled)
@@ -26,12 +20,4 @@ def mirror_job(graph: StageGraph) -> dg.JobDefinition:
             if failed := [f"{one['id'][:12]}: {one['error']}" for one in report.failed]:
                 raise step_failure(f"{len(failed)} videos or sources stay as they were in the mirror.", failed)
 
-    return one_op_job(mirror_library, _NAME, _DESCRIPTION)
-
-
-def mirror_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
-    """Return the schedule of [Mirror] Schedule; none if it is empty."""
-    return [dg.ScheduleDefinition(
-        name=_NAME, job_name=_NAME, cron_schedule=settings.mirror.schedule, description=_DESCRIPTION,
-        execution_timezone=local_timezone(), default_status=dg.DefaultScheduleStatus.RUNNING,
-    )] if settings.mirror.schedule else []  # fmt: skip
+    return one_op_job(mirror_library, "mirror", description)

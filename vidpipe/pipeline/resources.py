@@ -32,7 +32,7 @@ from vidpipe.pipeline.started_work import StartedWork
 from vidpipe.redaction import hide
 from vidpipe.runner.request import RunReport
 from vidpipe.settings import Settings, load
-from vidpipe.settings.load import secret_values
+from vidpipe.settings.keys import secret_values
 from vidpipe.sources.inputs import Gathered
 from vidpipe.sources.records import IngestObserver, IngestOutcome
 from vidpipe.stages.contract import StageResult

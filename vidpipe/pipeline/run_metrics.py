@@ -9,6 +9,7 @@ import dagster as dg
 from vidpipe.library.library import Library
 from vidpipe.library.runs import RunCounters, RunStep, SourceResult, record_run
 from vidpipe.pipeline.resources import InProcessRun
+from vidpipe.pipeline.run_queue import BY_TAG
 from vidpipe.runner.budget import ModelWork, Prices
 from vidpipe.runner.estimate import ModelEstimate, estimate
 from vidpipe.runner.plan import DescribingStages, Plan
@@ -45,7 +46,7 @@ def started_by(tags: Mapping[str, str], caller: InProcessRun | None) -> str:
     if caller is not None:
         return caller.by
     found = next((by for tag, by in _BY_TAG.items() if tag in tags), "page")
-    return tags.get("vidpipe/by", found)
+    return tags.get(BY_TAG, found)
 
 
 def count_outcome(figures: RunCounters, outcome: IngestOutcome) -> None:

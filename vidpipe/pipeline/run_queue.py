@@ -101,7 +101,7 @@ def _items(run: dg.DagsterRun) -> int | None:
     given = sum(1 for name in ("keys", "sources", "inputs") for _ in config_list(run, name))
     if given:
         return given
-    return 1 if "dagster/partition" in run.tags else None
+    return 1 if _PARTITION_TAG in run.tags else None
 
 
 def run_tags(step: str, priority: int = 0) -> dict[str, str]:

@@ -8,6 +8,7 @@ import os
 import re
 import textwrap
 import types
+import urllib.parse
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,10 @@ from pydantic.fields import FieldInfo
 
 from vidpipe.redaction import MASK, redact, redact_by_form
 from vidpipe.settings.operation import Section
-from vidpipe.settings.schema import Settings, key_name, section_models
+from vidpipe.settings.schema import SECTION_NAMES, Settings, key_name, section_models
 
+# Shorter parts of a webhook's path are words such as "api" and "hooks".
+_MIN_WEBHOOK_SECRET = 12
 _SECRET_OPTION = re.compile(r"((?:password|AWS_SESSION_TOKEN)[=:])[^&]+", re.IGNORECASE)
 
 
@@ -117,6 +120,10 @@ class Key:
             return f" from {limits['ge']:g} to {high}" if high else f" of {limits['ge']:g} or more"
         return (f" above {limits['gt']:g}" if "gt" in limits else "") + (f", at most {high}" if high else "")
 
+    def value_in(self, settings: Settings) -> Any:
+        """Return the value of the key in `settings`."""
+        return getattr(getattr(settings, self.section_field), self.field)
+
     def normalize(self, text: str) -> str:
         """Return `text` in the form that the schema parses: choices in their own case, ~ expanded."""
         if self.type is Path:
@@ -193,3 +200,23 @@ def masked(key: Key, text: str) -> str:
     if key.secret or (key.address and "@" in text and "://" not in text):
         return MASK if text else ""
     return redact(_SECRET_OPTION.sub(rf"\1{MASK}", text) if key.address else text)
+
+
+def secret_values(settings: Settings) -> frozenset[str]:
+    """Return every secret of `settings`, and parts of them that a server may echo alone."""
+    secrets = _webhook_parts(settings.alerts.webhook_url.get_secret_value())
+    for key in all_keys(type(settings)):
+        text = as_text(key.value_in(settings)) if key.type is SecretStr else ""
+        if key.address:
+            rest = text.partition("://")[2]
+            for part in (rest, rest.partition("/")[0]):  # not urlsplit, which refuses a malformed address
+                password = part.rpartition("@")[0].partition(":")[2]
+                secrets |= {password, urllib.parse.unquote(password), urllib.parse.unquote_plus(password)}
+        if not key.address or key.section_field not in SECTION_NAMES:  # of a plugin's address, nothing is known
+            secrets.add(text)
+    return frozenset(secret for secret in secrets if secret)
+
+
+def _webhook_parts(url: str) -> set[str]:
+    path = re.sub("^[^/?#]*//[^/?#]*", "", url)
+    return {part for part in (path, *re.split("[/?&=]", path)) if len(part) >= _MIN_WEBHOOK_SECRET}

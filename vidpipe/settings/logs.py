@@ -22,7 +22,7 @@ from concurrent_log_handler import ConcurrentRotatingFileHandler
 from vidpipe.errors import SettingsError, readable, visible
 from vidpipe.redaction import MASK, hide, redact, redact_by_form
 from vidpipe.safe_files import check_replaceable, open_private, private_directory
-from vidpipe.settings.load import secret_values
+from vidpipe.settings.keys import secret_values
 from vidpipe.settings.schema import Settings
 
 LOGGER_NAME = "vidpipe"

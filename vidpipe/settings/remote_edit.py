@@ -13,14 +13,16 @@ from tempfile import TemporaryDirectory
 from vidpipe.errors import SettingsError
 from vidpipe.settings.home import CONFIG_NAME
 from vidpipe.settings.keys import Key, all_keys
-from vidpipe.settings.load import LoadedSettings, load, parse_ini, read_ini
+from vidpipe.settings.load import LoadedSettings, load
 from vidpipe.settings.schema import SECTION_NAMES, Settings
+from vidpipe.settings.sources import parse_ini, read_ini
 
 #: Texts that name nothing outside vidpipe.
 _TEXTS = frozenset({
     "qwen_vl.prompts", "qwen_vl.language", "qwen_vl.default_instruction", "speech.language", "rules.schedule",
-    "retention.schedule", "budget.currency", "lists.url_columns", "lists.title_columns", "lists.label_columns",
-    "lists.priority_columns",
+    "retention.schedule", "mirror.schedule", "budget.currency", "lists.url_columns", "lists.title_columns",
+    "lists.label_columns", "lists.priority_columns", "lists.licence_columns", "lists.start_columns",
+    "lists.end_columns",
 })  # fmt: skip
 #: Where files are, what code and models run, and who can reach the servers.
 _LOCAL_SECTIONS = frozenset({

@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
 import psutil
 import pytest
+from redis import Redis
 
 from vidpipe.library.library import Library
 from vidpipe.library.process_names import machine_name
@@ -19,6 +21,7 @@ from vidpipe.pipeline.build import build_definitions
 from vidpipe.pipeline.dagster_internals import LaunchRunContext
 from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.run_launcher import PROCESS_TAG
+from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings, load
 from vidpipe.settings.home import init_home
 from vidpipe.stages.registry import build_graph
@@ -98,6 +101,9 @@ def test_a_worker_executes_a_run_and_leaves_on_sigterm(
         assert [{state["status"] for state in video["stages"].values()} for video in videos] == [{"ok"}] * len(clips)
         assert not [video for video in videos if "lease" in video]
 
+        with closing(Plan.make(library.graph, settings)) as plan:
+            wait_for("the worker tells its specs", lambda: workers.present()[0].specs == plan.specs, 120)
+
         os.kill(worker.pid, signal.SIGTERM)
         left = ended(worker, 60)
         assert left.code == 0, left.stderr
@@ -105,3 +111,19 @@ def test_a_worker_executes_a_run_and_leaves_on_sigterm(
             assert words in left.stderr
         assert not workers.present()
         assert left.stdout == ""
+
+
+def test_a_worker_ends_at_once_where_the_broker_rejects_its_password(settings: Settings, tmp_path: Path) -> None:
+    address = settings.cluster.broker.get_secret_value()
+    with Redis.from_url(address) as broker:
+        broker.config_set("requirepass", "right-password")
+    home = Home(
+        init_home(tmp_path / "worker").home,
+        env={"VIDPIPE_CLUSTER_BROKER": address.replace("://", "://:wrong-password@")},
+    )
+    left = home("worker")
+    assert left.code == 3
+    assert "rejects the login" in left.stderr
+    assert "VIDPIPE_CLUSTER_BROKER" in left.stderr
+    assert "Trying again" not in left.stderr
+    assert "wrong-password" not in left.stderr

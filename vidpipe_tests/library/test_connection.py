@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure
 
-from vidpipe.errors import SettingsError, UnavailableError
+from vidpipe.errors import LoginRejectedError, SettingsError, UnavailableError
 from vidpipe.library import embedded, mongod
 from vidpipe.library.capabilities import capabilities
 from vidpipe.library.connection import Connection, connect, host_of
@@ -122,14 +122,14 @@ def test_an_unknown_host_name_is_called_so(home: Path) -> None:
 
 def test_a_refused_login_names_the_server_but_not_the_password(home: Path, reader: str) -> None:
     wrong = reader.replace(PASSWORD, PASSWORD + "-wrong")
-    with pytest.raises(UnavailableError, match=rf"{host_of(reader)} rejects the login") as caught:
+    with pytest.raises(LoginRejectedError, match=rf"{host_of(reader)} rejects the login") as caught:
         connect(with_uri(home, wrong))
     assert "authSource" in caught.value.hint
     assert PASSWORD not in str(caught.value)
 
 
 def test_a_user_without_rights_on_the_library_is_told_the_role_that_is_missing(home: Path, reader: str) -> None:
-    with pytest.raises(UnavailableError, match="does not authorize this user") as caught:
+    with pytest.raises(LoginRejectedError, match="does not authorize this user") as caught:
         connect(with_uri(home, reader))
     assert "readWrite" in caught.value.hint
     assert PASSWORD not in str(caught.value)

@@ -102,3 +102,18 @@ def test_the_journal_stays_small_and_says_what_was_open(tmp_path: Path) -> None:
     assert len(file.read_text().splitlines()) <= 60
     assert take_dead(tmp_path) == {owner: {("first", "scenes"), ("7", "tags")}}
     assert not list(tmp_path.iterdir())
+
+
+def test_only_what_dead_processes_of_this_machine_held_is_freed_and_counted(library: Library) -> None:
+    fill(library, "harbour.mp4", "race.mkv")
+    videos, until = library.collections["videos"], datetime.now(UTC) + timedelta(seconds=LEASE_S)
+    dead, elsewhere = f"{_ended_process()}|abcd", "elsewhere/0/0|1|1|a"
+    for name, owner in (("harbour.mp4", dead), ("race.mkv", elsewhere)):
+        videos.update_one({"_id": sha256_of(name)}, {"$set": {"lease": {"owner": owner, "until": until}}})
+    Journal(library.settings.data_directory / "run", dead).begin(sha256_of("harbour.mp4"), "tags")
+    assert library.free_dead() == 1
+    assert videos.distinct("lease.owner") == [elsewhere]
+    freed = videos.find_one({"_id": sha256_of("harbour.mp4")})
+    assert freed is not None
+    assert freed["stages"]["tags"]["crashes"] == 1
+    assert library.free_dead() == 0

@@ -41,6 +41,18 @@ def test_machines_with_their_queues_slots_and_runs(library: Library) -> None:
     assert workers.present()[0].queues == ["cpu"]
 
 
+def test_a_machine_with_other_settings_or_rules_is_noticed(library: Library) -> None:
+    with closing(Plan.make(GRAPH, library.settings)) as plan:
+        first, *others = plan.specs
+        workers = Workers(library.collections)
+        workers.beat("east/b00t/1|12|3", ["cpu"], 1, specs={**plan.specs, first: "made with other rules"})
+        workers.beat("west/b00t/1|13|3", ["cpu"], 1, specs={name: plan.specs[name] for name in others})
+        result = status_of(library, plan)
+    assert [one["differs"] for one in result["workers"]] == [[first], []]
+    said = [str(sentence) for sentence in sentences(result)]
+    assert f"  Its settings or rules differ from this machine's, for {first}: see docs/cluster.md." in said
+
+
 def test_on_one_machine_nobody_asks_for_workers(settings: Settings) -> None:
     with Library.open(settings, GRAPH) as library, closing(Plan.make(GRAPH, settings)) as plan:
         Workers(library.collections).beat("east/b00t/1|12|3", ["cpu"], 1)

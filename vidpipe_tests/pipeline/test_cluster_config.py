@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,17 @@ from docker.models.containers import _create_container_args
 from kubernetes import client
 from pydantic import SecretStr
 
-from vidpipe.errors import SettingsError
+from vidpipe.errors import LoginRejectedError, SettingsError, UnavailableError
 from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.assets import model_requirements
+from vidpipe.pipeline.cluster_config import check_server
 from vidpipe.pipeline.instance import prepare
 from vidpipe.pipeline.run_coordinator import GpuRunCoordinator
 from vidpipe.settings import Settings
 from vidpipe.settings.cluster import Cluster
 from vidpipe.settings.schema import QwenVL
 from vidpipe.stages.registry import build_graph
+from vidpipe_tests.datasets.sql_servers import IN_URL, postgresql
 from vidpipe_tests.deploy.kubernetes_objects import check_kubernetes_object
 
 POSTGRES, BROKER = "postgresql://vidpipe:hidden-1@127.0.0.1:1/dagster", "redis://:hidden-2@127.0.0.1:1/0"
@@ -94,6 +97,26 @@ def test_without_a_launcher_only_the_history_moves_to_postgresql(settings: Setti
 def test_what_a_launcher_lacks_is_named(settings: Settings, launcher: str, missing: str, value: Any) -> None:
     with pytest.raises(SettingsError, match=rf"Launcher = {launcher} needs {missing}\."):
         prepare(_settings(settings, launcher=launcher, **{missing.lower(): value}))
+
+
+@pytest.mark.server
+def test_a_rejected_login_is_not_an_unavailable_server(settings: Settings) -> None:
+    def check(address: str) -> str:
+        return check_server(_settings(settings, postgres=SecretStr(address)), "Postgres")
+
+    with postgresql() as address:
+        while True:  # it accepts connections before it answers
+            with contextlib.suppress(UnavailableError):
+                assert check(address) in address
+                break
+        for wrong in (address.replace(IN_URL, "wrong-password"), address.replace(f":{IN_URL}", "")):
+            with pytest.raises(LoginRejectedError, match=r"Postgres at 127\.0\.0\.1:\d+ rejects the login") as caught:
+                check(wrong)
+            assert "wrong-password" not in str(caught.value)
+            assert "VIDPIPE_CLUSTER_POSTGRES" in caught.value.hint
+    with pytest.raises(UnavailableError, match="cannot be used") as missing:
+        check(address)
+    assert not isinstance(missing.value, LoginRejectedError)
 
 
 def test_celery_gets_its_addresses_from_variables(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

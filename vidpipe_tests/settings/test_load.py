@@ -10,8 +10,7 @@ import pytest
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import LoadedSettings, load
-from vidpipe.settings.keys import all_keys
-from vidpipe.settings.load import secret_values
+from vidpipe.settings.keys import all_keys, secret_values
 
 
 def refused(home: Path, **arguments: object) -> str:

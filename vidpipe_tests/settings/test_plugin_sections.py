@@ -9,7 +9,7 @@ import pytest
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import load, plugins
-from vidpipe.settings.load import secret_values
+from vidpipe.settings.keys import secret_values
 from vidpipe.settings.schema import Settings
 from vidpipe_tests.plugin_packages import CODE, Install, installed_package  # noqa: F401 - fixture
 

@@ -1,7 +1,5 @@
 """The content of an alert: how many runs failed, of which job, why, and where to look."""
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
@@ -9,11 +7,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vidpipe.redaction import redact
+from vidpipe.text.messages import single_line
 
 MAX_RUNS = 5
 MAX_SENTENCES = 6
 _SENTENCE, _LONG_SENTENCE, _NAME, _TITLE, _PATH = 400, 800, 80, 150, 200
-_SPACES = re.compile(r"\s+")
 
 
 def one_line(text: str, limit: int) -> str:
@@ -26,13 +24,8 @@ def one_line(text: str, limit: int) -> str:
     Returns:
         The text on one line, without control and bidirectional characters, with secrets masked.
     """
-    printed = "".join(
-        " " if character.isspace() else character
-        for character in text
-        if character.isspace() or not unicodedata.category(character).startswith("C")
-    )
-    shown = redact(_SPACES.sub(" ", printed).strip())
-    return shown if len(shown) <= limit else shown[: limit - 1].rstrip() + "…"
+    # Redacted in between: an invisible character would split a secret, and so would the cut.
+    return single_line(redact(single_line(text, len(text) + 1)), limit)
 
 
 class _Event(BaseModel):

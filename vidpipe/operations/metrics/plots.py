@@ -19,7 +19,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vidpipe import __version__
 from vidpipe.errors import UnavailableError
-from vidpipe.operations.metrics.statistics import LibraryStatistics, format_duration, format_percent, printable_name
+from vidpipe.operations.metrics.statistics import LibraryStatistics, format_duration, format_percent
+from vidpipe.text.messages import single_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +76,7 @@ def panels_png(panels: Mapping[str, Mapping[str, Mapping[str, float]]], matrix: 
         for axes, (title, rows) in zip(figure.subplots(len(panels), squeeze=False).flat, panels.items(), strict=True):
             places = sorted({place for row in rows.values() for place in row})
             numbers = [[row.get(place, 0) for place in places] for row in rows.values()]
-            shown, names = ([printable_name(one, _MAX_NAME_LENGTH) for one in texts] for texts in (places, rows))
+            shown, names = ([single_line(one, _MAX_NAME_LENGTH) for one in texts] for texts in (places, rows))
             axes.set_title(title)
             axes.set_xticks(range(len(places)), shown, rotation=45)
             if title == matrix and rows:
@@ -179,7 +180,7 @@ def _slowest(axes: Axes, statistics: LibraryStatistics) -> str:
         parts = [video.stages.get(stage, 0.0) / unit_s for video in videos]
         axes.barh(places, parts, left=left, height=0.7, color=PALETTE[number % len(PALETTE)], label=stage)
         left = [before + part for before, part in zip(left, parts, strict=True)]
-    axes.set_yticks(places, [printable_name(video.name, _MAX_NAME_LENGTH) for video in videos])
+    axes.set_yticks(places, [single_line(video.name, _MAX_NAME_LENGTH) for video in videos])
     axes.set_xlabel(unit)
     axes.grid(visible=False, axis="y")
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=4)
@@ -235,7 +236,7 @@ def html(statistics: LibraryStatistics) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": format_duration, "percent": format_percent, "name": printable_name}
+    environment.filters |= {"duration": format_duration, "percent": format_percent, "single_line": single_line}
     page = environment.get_template("statistics.html.j2").render(
         found=statistics,
         heading=heading(statistics),

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
-from vidpipe.errors import UNSAFE
 from vidpipe.library.library import Library
 from vidpipe.library.runs import ModelUse, Runs, model_figures, status_of
 from vidpipe.library.schema import Document
@@ -308,12 +307,6 @@ def statistics_json(statistics: LibraryStatistics) -> Document:
         "runs": {**statistics.runs, **{name: getattr(statistics, name) for name in totals}},
         "model": {"names": statistics.models, **asdict(statistics.model_use)},
     }
-
-
-def printable_name(name: str, max_length: int = 200) -> str:
-    """Replace control characters in a name and cut it to `max_length`."""
-    clean = UNSAFE.sub("\N{REPLACEMENT CHARACTER}", name)
-    return clean if len(clean) <= max_length else f"{clean[: max_length - 1]}…"
 
 
 def format_duration(duration_s: float | None) -> str:

@@ -113,37 +113,41 @@ def store_originals(settings: Settings, library: Library, report: PruneReport, d
 
 
 def delete_proxies(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:
-    """Delete playable copies and clips of unknown videos, and unfinished ones older than PartialDays."""
-    limit = cutoff(settings.retention.partial_days)
+    """Delete playable copies of unknown videos, and unfinished ones older than PartialDays."""
     files = [(path, path.stem) for path in proxy_path(settings, "").parent.glob("*.mp4")]
-    files += [(path, path.parent.name) for path in clips_folder(settings, "").glob("*/*")]
+    _delete_made(settings, library, files, report, dry_run)
+
+
+def delete_clips(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:
+    """Delete clips that were not used for ClipsDays, of unknown videos, and unfinished ones older than PartialDays."""
+    files = [(path, path.parent.name) for path in clips_folder(settings, "").glob("*/*")]
+    _delete_made(settings, library, files, report, dry_run, unused_since=cutoff(settings.retention.clips_days))
+    for folder in clips_folder(settings, "").glob("*") if not dry_run else ():
+        with contextlib.suppress(OSError):  # holds others
+            folder.rmdir()
+
+
+def _delete_made(
+    settings: Settings,
+    library: Library,
+    files: Iterable[tuple[Path, str]],
+    report: PruneReport,
+    dry_run: bool,
+    *,
+    unused_since: float = 0.0,
+) -> None:
+    """Delete files that were made of videos, each given with its video's id; `unused_since` in seconds since 1970."""
+    unfinished_since = cutoff(settings.retention.partial_days)
     for chunk in chunked(files, _CHUNK):
         known = set(library.collections["videos"].distinct("_id", {"_id": {"$in": [video for _, video in chunk]}}))
         for path, video in chunk:
             with contextlib.suppress(FileNotFoundError):
-                stat = path.stat()
-                if stat.st_mtime < limit if path.name.startswith(PARTIAL) else video not in known:
+                stat, is_partial = path.stat(), path.name.startswith(PARTIAL)
+                is_old = stat.st_mtime < (unfinished_since if is_partial else unused_since)
+                if is_old or not (is_partial or video in known):
                     if not dry_run:
                         path.unlink()
                     report.add(stat.st_size, stat.st_mtime)
-
-
-def delete_clips(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:
-    """Delete clips that were not used for ClipsDays, and those of videos that are not in the library."""
-    limit, finished = cutoff(settings.retention.clips_days), cutoff(settings.retention.partial_days)
-    for chunk in chunked(list(clips_folder(settings, "").glob("*")), _CHUNK):
-        names = [folder.name for folder in chunk]
-        known = set(library.collections["videos"].distinct("_id", {"_id": {"$in": names}}))
-        for folder in chunk:
-            for path in folder.glob("*"):
-                with contextlib.suppress(FileNotFoundError):
-                    stat = path.stat()
-                    old = stat.st_mtime < (finished if path.name.startswith(".") else limit)
-                    if old or folder.name not in known:
-                        None if dry_run else path.unlink()
-                        report.add(stat.st_size, stat.st_mtime)
-            with contextlib.suppress(OSError):  # holds others
-                None if dry_run else folder.rmdir()
 
 
 def _delete_uploads(settings: Settings, report: PruneReport, dry_run: bool) -> None:

@@ -36,6 +36,7 @@ from vidpipe.operations.services.service_definitions import (
     without_marks,
 )
 from vidpipe.settings import Settings
+from vidpipe.settings.keys import all_keys, as_text
 
 Say = Callable[[str], None]
 DefineServices = Callable[[Settings, dict[str, Running]], dict[str, Service]]
@@ -83,17 +84,13 @@ class UpReport:
 
 
 def fingerprint(settings: Settings) -> str:
-    """Returns a hash of all settings, which servers keep from their start, and of what starts them."""
-    text = settings.model_dump_json() + "".join(
-        secret.get_secret_value()
-        for secret in (settings.mongodb.uri, settings.qwen_vl.access_key, settings.alerts.webhook_url,
-                       settings.alerts.smtp_password, settings.cluster.postgres, settings.cluster.broker)
-    )  # fmt: skip
-    return hashlib.sha256(f"{__version__} {ENTRYPOINT}\n{text}".encode()).hexdigest()
+    """Return a hash of all settings, which servers keep from their start, and of what starts them."""
+    values = "\n".join(f"{key.dotted}={as_text(key.value_in(settings))}" for key in all_keys(type(settings)))
+    return hashlib.sha256(f"{__version__} {ENTRYPOINT}\n{values}".encode()).hexdigest()
 
 
 def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
-    """Starts the servers that do not run and waits until all answer. Restarts those started under other settings.
+    """Start the servers that do not run and wait until all answer. Restart those started under other settings.
 
     Args:
         settings: Of the home.
@@ -105,9 +102,7 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
             started are stopped again.
     """
     from vidpipe.library.library import Library
-    from vidpipe.stages.registry import (
-        build_graph,  # loads every stage's libraries, which `status` and `down` do not need
-    )
+    from vidpipe.stages.registry import build_graph  # loads every stage's libraries; not for `status` and `down`
 
     report = UpReport()
     with state.locked(settings):
@@ -130,8 +125,8 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
                     report.started.append("mongod")
                 embedded.start(settings)
             clean_up_runs(settings, "dead", say=say)
-            with Library.open(settings, build_graph(settings)) as library, library.leases() as leases:
-                leases.free_dead()
+            with Library.open(settings, build_graph(settings)) as library:
+                library.free_dead()
             changed = [name for name, found in find_running(settings.home).items() if found.settings != wanted]
             if changed:
                 say("The settings have changed since the servers were started: restarting them.")
@@ -153,7 +148,7 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
 
 
 def _resume_stopped(settings: Settings) -> None:
-    """Resumes the servers that a signal has stopped (SIGSTOP)."""
+    """Resume the servers that a signal has stopped (SIGSTOP)."""
     for found in find_running(settings.home).values():
         resume(found.process)
     if mongod := find_process(embedded.files_of(settings)):
@@ -165,7 +160,7 @@ def _raise(name: str, error: UnavailableError) -> NoReturn:
 
 
 def become_supervisor(settings: Settings) -> NoReturn:
-    """Makes this process the supervisor of the home, in the foreground, until Ctrl-C, SIGTERM or `vidpipe down`."""
+    """Make this process the supervisor of the home, in the foreground, until Ctrl-C, SIGTERM or `vidpipe down`."""
     services_of(settings, find_running(settings.home))["supervisor"].become(fingerprint(settings), FOREGROUND)
 
 
@@ -188,7 +183,7 @@ def _notes(settings: Settings, services: list[Service]) -> list[str]:
 
 
 def clean_up_runs(settings: Settings, *arguments: str, say: Say) -> int:
-    """Runs `vidpipe.pipeline.run_cleanup`, which ends or stops Dagster's runs.
+    """Run `vidpipe.pipeline.run_cleanup`, which ends or stops Dagster's runs.
 
     Args:
         settings: Of the home.
@@ -226,7 +221,7 @@ def clean_up_runs(settings: Settings, *arguments: str, say: Say) -> int:
 
 
 def down(settings: Settings, say: Say, *, runs_limit_s: float = 60.0, keep_database: bool = False) -> list[str]:
-    """Stops the servers in order: first what starts runs, then the runs, which save finished results, MongoDB last.
+    """Stop the servers in order: first what starts runs, then the runs, which save finished results, MongoDB last.
 
     Args:
         settings: Of the home.
@@ -256,7 +251,7 @@ def down(settings: Settings, say: Say, *, runs_limit_s: float = 60.0, keep_datab
 
 
 def _stop_all(settings: Settings, names: Iterable[str]) -> list[str]:
-    """Stops those of `names` that run, except this process, and returns their names.
+    """Stop those of `names` that run, except this process, and return their names.
 
     The wait is short: killing a server loses nothing, and a client that never completes its request would delay it.
     """
@@ -271,7 +266,7 @@ def _stop_all(settings: Settings, names: Iterable[str]) -> list[str]:
 
 
 def status(settings: Settings) -> list[ServiceStatus]:
-    """Returns the servers that run now, MongoDB first, without starting or probing any."""
+    """Return the servers that run now, MongoDB first, without starting or probing any."""
     found = []
     if is_embedded(settings):
         mongod = embedded.status(settings)
@@ -287,7 +282,7 @@ def status(settings: Settings) -> list[ServiceStatus]:
 
 
 def down_servers(settings: Settings, running: Collection[str]) -> dict[str, state.Outage]:
-    """Returns name -> outage of the servers that should run and are not among `running`, or are stopped by a signal.
+    """Return name -> outage of the servers that should run and are not among `running`, or are stopped by a signal.
 
     After `vidpipe down` none should run.
     """
@@ -329,7 +324,7 @@ def bring_up(
     begun: list[str],
     define: DefineServices = services_of,
 ) -> list[Service]:
-    """Starts servers side by side and waits until they answer.
+    """Start servers side by side and wait until they answer.
 
     Args:
         settings: Of the home.
@@ -388,7 +383,7 @@ def bring_up(
 
 
 def _fault(service: Service, start: _Start) -> UnavailableError | None:
-    """Returns why the server failed to come up, or None while it still may."""
+    """Return why the server failed to come up, or None while it still may."""
     ended = not is_alive(start.process)
     if not ended and time.monotonic() - start.began < service.start_limit_s:
         return None

@@ -49,7 +49,7 @@ ENTRYPOINT = "vidpipe.pipeline.dagster_entrypoint"
 
 
 def without_marks(environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns `environment` for a program that is not a server of the home."""
+    """Return `environment` for a program that is not a server of the home."""
     return {name: value for name, value in environment.items() if name not in (SERVICE, PORT, FINGERPRINT)}
 
 
@@ -109,7 +109,7 @@ class Service:
     start_limit_s: float = 90.0
 
     def launch(self, fingerprint: str) -> subprocess.Popen[bytes]:
-        """Starts the server, detached from the terminal and this process's group. Its output goes to its log."""
+        """Start the server, detached from the terminal and this process's group. Its output goes to its log."""
         private_directory(self.log.parent)
         with open_private(self.log) as log:
             return subprocess.Popen(
@@ -118,7 +118,7 @@ class Service:
             )  # fmt: skip
 
     def become(self, fingerprint: str, *arguments: str) -> NoReturn:
-        """Replaces this process by the server, in the same terminal."""
+        """Replace this process by the server, in the same terminal."""
         sys.stdout.flush()
         sys.stderr.flush()
         os.execve(self.command[0], [*self.command, *arguments], self._marked(fingerprint))  # noqa: S606
@@ -131,7 +131,7 @@ class Service:
 
 
 def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Service]:
-    """Returns the servers of a home by name, in the order in which they are started.
+    """Return the servers of a home by name, in the order in which they are started.
 
     Args:
         settings: Of the home.
@@ -195,7 +195,7 @@ def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Se
 
 
 def find_running(home: Path) -> dict[str, Running]:
-    """Returns name -> the running server of `home`."""
+    """Return name -> the running server of `home`."""
     found: dict[str, Running] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ValueError):
@@ -214,7 +214,7 @@ def find_running(home: Path) -> dict[str, Running]:
 
 
 def resume(process: psutil.Process) -> bool:
-    """Resumes a process that a signal has stopped (SIGSTOP). Returns whether it was stopped."""
+    """Resume a process that a signal has stopped (SIGSTOP). Returns whether it was stopped."""
     with contextlib.suppress(psutil.Error):
         if process.status() == psutil.STATUS_STOPPED:
             process.resume()
@@ -223,7 +223,7 @@ def resume(process: psutil.Process) -> bool:
 
 
 def stop(processes: Sequence[psutil.Process], limit_s: float) -> list[psutil.Process]:
-    """Terminates all processes at once and kills those that still run after `limit_s`. Returns those that survive."""
+    """Terminate all processes at once and kill those that still run after `limit_s`. Returns those that survive."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -244,7 +244,7 @@ _PROBE_LIMIT_S = 5.0
 
 
 def choose_port(memory: Path, name: str, configured: int, host: str, taken: Collection[int] = ()) -> int:
-    """Returns a free port for a server.
+    """Return a free port for a server.
 
     Args:
         memory: The file that records the ports chosen before.
@@ -272,7 +272,7 @@ def choose_port(memory: Path, name: str, configured: int, host: str, taken: Coll
 
 
 def listens(process: psutil.Process, port: int) -> bool:
-    """Returns whether it is this process that listens on `port`."""
+    """Return whether it is this process that listens on `port`."""
     try:
         found = process.net_connections("tcp")
     except psutil.NoSuchProcess:
@@ -281,7 +281,7 @@ def listens(process: psutil.Process, port: int) -> bool:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Returns whether a server could listen on `port`.
+    """Return whether a server could listen on `port`.
 
     Raises:
         UnavailableError: `host` is not an address of this machine.
@@ -303,18 +303,18 @@ def is_free(host: str, port: int) -> bool:
 
 
 def url(host: str, port: int) -> str:
-    """Returns the address at which a browser on this machine reaches a server that listens on `host` and `port`."""
+    """Return the address at which a browser on this machine reaches a server that listens on `host` and `port`."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{reached}:{port}"
 
 
 def public_url(host: str, port: int) -> str:
-    """Returns the address at which browsers on other machines reach a server, too, if it listens on all addresses."""
+    """Return the address at which browsers on other machines reach a server, too, if it listens on all addresses."""
     return url(socket.gethostname() if host in ("0.0.0.0", "::") else host, port)  # noqa: S104
 
 
 def library_page(settings: Settings) -> str:
-    """Returns the address of the library page, also while it does not run: http://host:port."""
+    """Return the address of the library page, also while it does not run: http://host:port."""
     configured = settings.services.library_port
     known = (read_json(run_directory(settings) / _PORTS, dict[str, dict[str, int]]) or {}).get("library", {})
     port = known.get("got", configured) if known.get("asked") == configured else configured
@@ -322,7 +322,7 @@ def library_page(settings: Settings) -> str:
 
 
 def answers(address: str) -> bool:
-    """Returns whether a page answers within 5 s."""
+    """Return whether a page answers within 5 s."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(address, timeout=_PROBE_LIMIT_S) as answer:
@@ -332,7 +332,7 @@ def answers(address: str) -> bool:
 
 
 def code_server_answers(path: Path) -> bool:
-    """Returns whether a code server answers within 5 s, asked by gRPC's health protocol on its Unix socket."""
+    """Return whether a code server answers within 5 s, asked by gRPC's health protocol on its Unix socket."""
     if not path.exists():
         return False
     import grpc  # type: ignore[import-untyped]  # here, because `status` and `down` do not need it
@@ -348,7 +348,7 @@ def code_server_answers(path: Path) -> bool:
 
 
 def socket_path(run_directory: Path) -> Path:
-    """Returns the Unix socket of a home's code server, in a folder that only this user can enter.
+    """Return the Unix socket of a home's code server, in a folder that only this user can enter.
 
     Whoever reaches the socket may run code. It lies in `run_directory`, or in a folder for temporary files if that path
     is too long for a socket.

@@ -67,28 +67,28 @@ class ServicesBusyError(UnavailableError):
 
 
 def dagster_home(settings: Settings) -> Path:
-    """Returns the folder that DAGSTER_HOME names for the servers and runs of a home."""
+    """Return the folder that DAGSTER_HOME names for the servers and runs of a home."""
     return settings.data_directory / "dagster"
 
 
 def run_directory(settings: Settings) -> Path:
-    """Returns the folder for the files that the servers of a home need while they run."""
+    """Return the folder for the files that the servers of a home need while they run."""
     return settings.data_directory / "run"
 
 
 def desired_state(settings: Settings) -> DesiredState | None:
-    """Returns None after `vidpipe down`, and before the first `vidpipe up`."""
+    """Return which servers should run; None after `vidpipe down`, and before the first `vidpipe up`."""
     return read_json(run_directory(settings) / _DESIRED, DesiredState)
 
 
 def is_desired(settings: Settings, fingerprint: str) -> bool:
-    """Returns whether the last `vidpipe up` was one under these settings, and no `vidpipe down` came after it."""
+    """Return whether the last `vidpipe up` was one under these settings, and no `vidpipe down` came after it."""
     desired = desired_state(settings)
     return desired is not None and desired.fingerprint == fingerprint
 
 
 def set_desired_state(settings: Settings, state: DesiredState | None) -> None:
-    """Records which servers should run; None: none."""
+    """Record which servers should run; None: none."""
     if state is None:
         (run_directory(settings) / _DESIRED).unlink(missing_ok=True)
     else:
@@ -96,27 +96,27 @@ def set_desired_state(settings: Settings, state: DesiredState | None) -> None:
 
 
 def supervisor_state(settings: Settings) -> SupervisorState:
-    """Returns what the supervisor wrote last."""
+    """Return what the supervisor wrote last."""
     return read_json(run_directory(settings) / _SUPERVISOR, SupervisorState) or SupervisorState()
 
 
 def write_supervisor_state(settings: Settings, outages: dict[str, Outage]) -> None:
-    """Records the outages that the supervisor in this process knows of."""
+    """Record the outages that the supervisor in this process knows of."""
     _write(settings, _SUPERVISOR, SupervisorState(os.getpid(), outages))
 
 
 def report_ready(settings: Settings, name: str) -> None:
-    """Records that this process, the server `name`, is at work."""
+    """Record that this process, the server `name`, is at work."""
     _write(settings, f"{name}.ready", os.getpid())
 
 
 def ready_pid(settings: Settings, name: str) -> int | None:
-    """Returns the process that last reported to be ready as the server `name`."""
+    """Return the process that last reported to be ready as the server `name`."""
     return read_json(run_directory(settings) / f"{name}.ready", int)
 
 
 def read_json(path: Path, kind: type[State]) -> State | None:
-    """Returns the content of a JSON file, or None if it is missing or malformed."""
+    """Return the content of a JSON file, or None if it is missing or malformed."""
     with contextlib.suppress(OSError, ValueError):
         return TypeAdapter(kind).validate_json(path.read_bytes())
     return None
@@ -130,7 +130,7 @@ def _write(settings: Settings, name: str, state: DesiredState | SupervisorState 
 
 @contextlib.contextmanager
 def locked(settings: Settings, limit_s: float = _LOCK_LIMIT_S) -> Iterator[None]:
-    """Lets one process at a time start or stop the servers of a home.
+    """Let one process at a time start or stop the servers of a home.
 
     Raises:
         ServicesBusyError: Another process has held the lock for `limit_s`.

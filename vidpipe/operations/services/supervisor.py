@@ -90,7 +90,7 @@ class Supervisor:
     _failures: dict[str, _Failure] = field(default_factory=dict, init=False)
 
     def run(self) -> None:
-        """Watches until the servers are no longer desired under these settings, or have another supervisor."""
+        """Watch until the servers are no longer desired under these settings, or have another supervisor."""
         self._write()
         while state.is_desired(self.settings, self.fingerprint):
             with contextlib.suppress(state.ServicesBusyError):  # `up` or `down` is running
@@ -100,7 +100,7 @@ class Supervisor:
             time.sleep(_CHECK_EVERY_S)
 
     def check(self) -> None:
-        """Restarts servers that died or hang, once their pause is over.
+        """Restart servers that died or hang, once their pause is over.
 
         Raises:
             ServicesBusyError: `up` or `down` is running and takes care of the servers.
@@ -127,7 +127,7 @@ class Supervisor:
                 self._start_again(due, hanging)
 
     def _forget(self, down: Sequence[str]) -> None:
-        """Forgets the outages of servers that are not `down`, and later their failures."""
+        """Forget the outages of servers that are not `down`, and later their failures."""
         steady_since = time.monotonic() - _STEADY_S
         over = [name for name, failure in self._failures.items() if failure.outage and name not in down]
         for name in over:
@@ -153,7 +153,7 @@ class Supervisor:
         return [name for name in names if name not in self._known or not is_alive(self._known[name])]
 
     def _hanging(self) -> list[str]:
-        """Returns the pages whose process runs but that have not answered for a minute."""
+        """Return the pages whose process runs but that have not answered for a minute."""
         now = time.monotonic()
         if now - self._probed_at < self.probe_every_s:
             return []
@@ -167,7 +167,7 @@ class Supervisor:
         return [name for name, number in self._unanswered.items() if number >= MOST_UNANSWERED]
 
     def _how_it_ended(self, name: str) -> str:
-        """Returns how the server ended, with its exit code if this process started it."""
+        """Return how the server ended, with its exit code if this process started it."""
         with contextlib.suppress(psutil.Error, KeyError):
             if (code := self._known[name].wait(0)) is not None:
                 return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
@@ -213,7 +213,7 @@ def _say(line: str) -> None:
 
 
 def watch_supervisor(settings: Settings, fingerprint: str) -> None:
-    """Restarts a dead supervisor; never returns. Dagster's daemon runs this in a thread."""
+    """Restart a dead supervisor; never returns. Dagster's daemon runs this in a thread."""
     known: psutil.Process | None = None
     while True:
         time.sleep(_CHECK_SUPERVISOR_EVERY_S)
@@ -230,7 +230,7 @@ def watch_supervisor(settings: Settings, fingerprint: str) -> None:
 
 
 def main() -> int:
-    """Runs the supervisor.
+    """Run the supervisor.
 
     Returns:
         The exit code: 3 where another `up` took over from a supervisor in the foreground, so that systemd restarts it.

@@ -17,10 +17,10 @@ from vidpipe.library.library import Library
 from vidpipe.library.states import is_waiting_for_spec
 from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.checks import rules_evaluation
-from vidpipe.pipeline.clean_up import local_timezone
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.run_queue import SWEEP_TAG, UNFINISHED, run_tags
+from vidpipe.pipeline.schedules import local_timezone
 from vidpipe.runner.plan import Plan, record_specs
 from vidpipe.runner.request import RunRequest
 from vidpipe.runner.rule_changes import edits_wait, record_in_force, rules_problem

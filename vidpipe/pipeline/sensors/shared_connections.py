@@ -70,7 +70,7 @@ class _SharedHome:
             return self._kept[name][1]
 
     def forget(self, name: str) -> None:
-        """Has `get` call `make` again. Other threads may be using what was kept, so it is not closed."""
+        """Make `get` call `make` again. Other threads may be using what was kept, so it is not closed."""
         with self._lock:
             self._kept.pop(name, None)
 

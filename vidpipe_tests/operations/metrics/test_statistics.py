@@ -182,7 +182,7 @@ def test_the_html_stands_alone_and_a_name_stays_a_text() -> None:
     assert "script" not in seen.tags
     assert "default-src 'none'" in text
     assert not re.search("[\x00-\x08\x0b-\x1f]", text)
-    assert '<script>alert("x")</script> $\\frac{1}{$ & \N{REPLACEMENT CHARACTER}[2J日本.mp4' in seen.texts
+    assert '<script>alert("x")</script> $\\frac{1}{$ & [2J日本.mp4' in seen.texts
     assert {"1,234", "2.0 h", "20 %"} <= set(seen.texts)
     assert len(seen.pictures) == 4
     drawn = [ElementTree.fromstring(picture) for picture in seen.pictures]  # noqa: S314 - our own

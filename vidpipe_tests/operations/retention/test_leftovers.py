@@ -17,6 +17,7 @@ from vidpipe.library.runs import TOTALS
 from vidpipe.operations.proxies import PARTIAL, clips_folder, proxy_path
 from vidpipe.operations.retention import PruneReport, PruneTask, cutoff, prune
 from vidpipe.operations.retention.home_tasks import (
+    delete_clips,
     delete_downloads,
     delete_journals,
     delete_proxies,
@@ -43,15 +44,17 @@ def test_partial_downloads_go_when_nobody_goes_on_with_them(settings: Settings) 
 def test_playable_copies_and_clips_go_with_their_videos_and_when_nobody_finishes_them(
     settings: Settings, library: Library, video: Callable[[str], str]
 ) -> None:
-    assert both(partial(delete_proxies, settings, library)).count == 0
+    tasks = [partial(task, settings, library) for task in (delete_proxies, delete_clips)]
+    assert [both(task).count for task in tasks] == [0, 0]
     kept = [write(proxy_path(settings, video("a"))), write(proxy_path(settings, f"{PARTIAL}{'c' * 64}"))]
     gone = [write(proxy_path(settings, "b" * 64)), write(proxy_path(settings, f"{PARTIAL}{'d' * 64}"), 50, 8)]
     kept += [write(clips_folder(settings, kept[0].stem) / name) for name in ("1.mp4", f"{PARTIAL}2.mp4")]
     gone += [write(clips_folder(settings, kept[0].stem) / f"{PARTIAL}3.mp4", 50, 8)]
     gone += [write(clips_folder(settings, "b" * 64) / "4.mp4")]
-    report = both(partial(delete_proxies, settings, library))
-    assert (report.count, report.size_bytes) == (4, 300)
-    assert [path.exists() for path in (*kept, *gone)] == [True] * 4 + [False] * 4
+    gone += [write(clips_folder(settings, kept[0].stem) / "5.mp4", 50, 31)]
+    assert [(report.count, report.size_bytes) for report in map(both, tasks)] == [(2, 150), (3, 200)]
+    assert [path.exists() for path in (*kept, *gone)] == [True] * 4 + [False] * 5
+    assert not clips_folder(settings, "b" * 64).exists()
 
 
 def test_journals_of_other_machines_go_unless_they_hold_a_lease_or_live(
