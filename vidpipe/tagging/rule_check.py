@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice, pairwise, product
+from itertools import chain, islice, pairwise, product
 from typing import Any, Literal, NamedTuple
 
 from vidpipe.errors import SettingsError, VidpipeError
@@ -231,7 +231,9 @@ def _clash(must: Sequence[tuple[Block, bool]]) -> str:
     for name in missing.intersection(leaf.name for leaf, _ in must if not isinstance(leaf, KnownBlock)):
         return f"{name} must be unknown and have a value"
     for name, pairs in by_field.items():
-        if not any(all(one.test(value) is holds for one, holds in pairs) for value in _candidates(pairs)):
+        kinds = {one.spec.kind: [pair for pair in pairs if pair[0].spec.kind == one.spec.kind] for one, _ in pairs}
+        values = chain.from_iterable(map(_candidates, kinds.values()))
+        if not any(all(one.test(value) is holds for one, holds in pairs) for value in values):
             return f"{name} ({pairs[0][0].spec.meaning}): " + " and ".join(
                 ("" if holds else "not ") + one.asks for one, holds in pairs[:5]
             )
@@ -239,7 +241,7 @@ def _clash(must: Sequence[tuple[Block, bool]]) -> str:
 
 
 def _candidates(pairs: Sequence[tuple[Condition, bool]]) -> Sequence[Any]:
-    """Return values of a field, one of which satisfies the comparisons if any value does."""
+    """Return values of a field, one of which satisfies the comparisons, all of one kind, if any value does."""
     spec = pairs[0][0].spec
     values: set[Any] = {value for one, _ in pairs for value in one.values}
     if spec.kind == "number":
