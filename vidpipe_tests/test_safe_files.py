@@ -22,7 +22,7 @@ from vidpipe.settings.logs import AUDIT_NAME, reset_logging
 from vidpipe.settings.operation import Lists
 from vidpipe.sources.inputs import gather
 from vidpipe.sources.list_files import read_list
-from vidpipe.tagging.rules_file import read_text
+from vidpipe.tagging.rule_files import read_text
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from vidpipe.runner.label_now import label_now
 from vidpipe.safe_files import read_regular
 from vidpipe.settings import audit
 from vidpipe.sources.lists import physical_lines
-from vidpipe.tagging.rules_file import validated
+from vidpipe.tagging.validation import validated
 from vidpipe.text.messages import did_you_mean
 from vidpipe.text.words import tag_key
 

@@ -16,18 +16,9 @@ from pydantic import AfterValidator, Field, StringConstraints
 from vidpipe.errors import SettingsError
 from vidpipe.safe_files import replace_file
 from vidpipe.settings import Settings
-from vidpipe.tagging.rules_file import (
-    RulesFileModel,
-    Texts,
-    Versioned,
-    entry_place,
-    load_named,
-    parse_json,
-    read_text,
-    unique_names,
-    validated,
-    value_under,
-)
+from vidpipe.tagging.parsing import parse_json
+from vidpipe.tagging.rule_files import Versioned, load_named, read_text
+from vidpipe.tagging.validation import RulesFileModel, Texts, entry_place, unique_names, validated, value_under
 from vidpipe.text.messages import find_control_token
 from vidpipe.text.words import digest
 

@@ -20,7 +20,7 @@ from vidpipe.errors import SettingsError
 from vidpipe.models.prompts import TEMPLATE_FIELDS
 from vidpipe.settings import Settings
 from vidpipe.settings.home import DEFAULT_RULES
-from vidpipe.tagging.rules_file import read_text
+from vidpipe.tagging.rule_files import read_text
 from vidpipe.text.messages import did_you_mean, find_control_token
 
 FILTERS = (

@@ -14,10 +14,10 @@ from vidpipe.tagging.blocks import BLOCKS, TagBlock
 from vidpipe.tagging.category_files import CategorySource, category_file, category_files, read_sources
 from vidpipe.tagging.explanation import BlockExplanation
 from vidpipe.tagging.facts import OWN_VOCABULARY, RuleFacts, Vocabulary
-from vidpipe.tagging.rule_files import RuleFile
+from vidpipe.tagging.rule_files import RuleFile, Versioned
 from vidpipe.tagging.rules import with_texts
-from vidpipe.tagging.rules_file import RulesFileModel, Versioned, compiled, validated
 from vidpipe.tagging.signals import Signal
+from vidpipe.tagging.validation import RulesFileModel, compiled, validated
 from vidpipe.text.words import tag_key
 
 UNCLASSIFIED = "Unclassified"

@@ -70,7 +70,9 @@ def _facts(given: Mapping[str, Any], vocabulary: Vocabulary) -> RuleFacts:
 
 
 def _seen(label: str, details: Mapping[str, Any]) -> SeenObject:
-    return SeenObject(label, **_SEEN | {key: _number(f"objects.{label}.{key}", value) for key, value in details.items()})
+    return SeenObject(
+        label, **_SEEN | {key: _number(f"objects.{label}.{key}", value) for key, value in details.items()}
+    )
 
 
 def _number(key: str, value: Any) -> Any:

@@ -22,7 +22,7 @@ from vidpipe.tagging.logic import (
     any_of,
     parse_condition_text,
 )
-from vidpipe.tagging.rules_file import RulesFileModel, Text, Texts, as_list, checked
+from vidpipe.tagging.validation import RulesFileModel, Text, Texts, as_list, checked
 from vidpipe.text.words import tag_key
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,79}$")]

@@ -15,7 +15,8 @@ import yaml
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
-from vidpipe.tagging.rule_files import RuleFile, is_full, is_yaml, parse_document
+from vidpipe.tagging.parsing import is_yaml, parse_document
+from vidpipe.tagging.rule_files import RuleFile, is_full
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _WIDTH = 100

@@ -12,7 +12,7 @@ from vidpipe.tagging.facts import FIELDS, RuleFacts, Vocabulary
 from vidpipe.tagging.field_conditions import used_fields
 from vidpipe.tagging.logic import Statement, Truth
 from vidpipe.tagging.rule import NamedSelections, blocks_of_term
-from vidpipe.tagging.rules_file import Text, checked
+from vidpipe.tagging.validation import Text, checked
 
 _OWN_KEYS = frozenset(("weight", "name", "note", "selections"))
 
