@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from vidpipe.tagging.block import MAX_SHOWN, Block, PartExplanation, explained, quoted, safe
 from vidpipe.tagging.conditions import Condition, parse_conditions
-from vidpipe.tagging.facts import FIELD_NAMES, FieldSpec, RuleFacts, Vocabulary
+from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.fields import FIELD_NAMES, FieldSpec, Vocabulary
 from vidpipe.tagging.keyword_block import KeywordBlock
 from vidpipe.tagging.object_block import ObjectBlock
 from vidpipe.tagging.patterns import Pattern, parse_pattern

@@ -13,7 +13,8 @@ from vidpipe.tagging.block import Block, Explanation, PartExplanation
 from vidpipe.tagging.blocks import BLOCKS, TagBlock
 from vidpipe.tagging.category_files import CategorySource, category_file, category_files, read_sources
 from vidpipe.tagging.explanation import BlockExplanation
-from vidpipe.tagging.facts import OWN_VOCABULARY, RuleFacts, Vocabulary
+from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.fields import OWN_VOCABULARY, Vocabulary
 from vidpipe.tagging.rule_files import RuleFile, Versioned
 from vidpipe.tagging.rules import with_texts
 from vidpipe.tagging.signals import Signal

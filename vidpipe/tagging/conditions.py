@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from vidpipe.tagging.facts import FIELD_NAMES, STANDARD_RANGE, FieldSpec, RuleFacts
+from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.fields import FIELD_NAMES, STANDARD_RANGE, FieldSpec
 from vidpipe.tagging.logic import Truth
 from vidpipe.text.messages import did_you_mean
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from vidpipe.tagging.block import MAX_SHOWN, Block, PartExplanation, listed, safe, spelled_times
 from vidpipe.tagging.conditions import Condition, as_found, is_container, make_condition
-from vidpipe.tagging.facts import LIST_FIELDS, TEXT_FIELDS, FieldKind, FieldSpec, RuleFacts, Vocabulary
+from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.fields import LIST_FIELDS, TEXT_FIELDS, FieldKind, FieldSpec, Vocabulary
 from vidpipe.tagging.logic import Negation, Statement, Truth, all_of, any_of
 from vidpipe.tagging.patterns import parse_pattern
 from vidpipe.text.messages import did_you_mean

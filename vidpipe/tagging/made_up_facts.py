@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from vidpipe.tagging.conditions import make_condition
-from vidpipe.tagging.facts import FieldSpec, RuleFacts, SeenObject, Vocabulary
+from vidpipe.tagging.facts import RuleFacts, SeenObject
+from vidpipe.tagging.fields import FieldSpec, Vocabulary
 from vidpipe.text.messages import did_you_mean
 from vidpipe.text.words import TimedText, tag_key
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from vidpipe.tagging.block import MAX_SHOWN, Block
-from vidpipe.tagging.facts import RuleFacts, Vocabulary
+from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.field_conditions import ValueBlock, parse_field_condition, used_fields
+from vidpipe.tagging.fields import Vocabulary
 from vidpipe.tagging.logic import (
     AtLeast,
     Negation,

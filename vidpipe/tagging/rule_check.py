@@ -16,8 +16,9 @@ from vidpipe.tagging.block import Block
 from vidpipe.tagging.blocks import ConditionsBlock
 from vidpipe.tagging.conditions import Condition
 from vidpipe.tagging.evaluation import evaluate
-from vidpipe.tagging.facts import STANDARD_RANGE, RuleFacts, Vocabulary
+from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.field_conditions import KnownBlock, ValueBlock
+from vidpipe.tagging.fields import STANDARD_RANGE, Vocabulary
 from vidpipe.tagging.logic import AtLeast, Negation, RuleSelection, Statement, all_of, any_of
 from vidpipe.tagging.made_up_facts import made_up_facts
 from vidpipe.tagging.rule import Rule, RuleTest

@@ -14,7 +14,7 @@ from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
 from vidpipe.tagging.block import Block
 from vidpipe.tagging.blocks import BLOCKS, blocks_of
-from vidpipe.tagging.facts import OWN_VOCABULARY, Vocabulary
+from vidpipe.tagging.fields import OWN_VOCABULARY, Vocabulary
 from vidpipe.tagging.logic import Negation, Statement, all_of
 from vidpipe.tagging.matching import WordIndex
 from vidpipe.tagging.rule import ExclusionSource, FullRuleSource, Rule, parse_exclusion, unique_tags

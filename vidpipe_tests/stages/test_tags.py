@@ -15,7 +15,8 @@ from vidpipe.stages.rule_facts import needed_reads, rule_facts
 from vidpipe.stages.tags import SCENE_READS, STAGE, give_tags, looks_at
 from vidpipe.tagging.categories import classify
 from vidpipe.tagging.evaluation import evaluate
-from vidpipe.tagging.facts import FIELDS, LIST_FIELDS, TEXT_FIELDS, RuleFacts
+from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.fields import FIELDS, LIST_FIELDS, TEXT_FIELDS
 from vidpipe_tests import clips
 from vidpipe_tests.stages.label_items import STATS, label_context, label_item
 

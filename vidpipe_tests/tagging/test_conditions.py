@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from vidpipe.tagging.conditions import parse_condition
-from vidpipe.tagging.facts import FIELDS
+from vidpipe.tagging.fields import FIELDS
 from vidpipe_tests.tagging.facts import facts_of
 
 FILM = facts_of(

@@ -11,8 +11,8 @@ from vidpipe.settings.home import DEFAULT_RULES
 from vidpipe.tagging.blocks import BLOCKS
 from vidpipe.tagging.categories import parse_categories, parse_category_set
 from vidpipe.tagging.category_files import category_file
-from vidpipe.tagging.facts import FIELDS, LIST_FIELDS, OWN_VOCABULARY, TEXT_FIELDS
 from vidpipe.tagging.field_conditions import MODIFIERS
+from vidpipe.tagging.fields import FIELDS, LIST_FIELDS, OWN_VOCABULARY, TEXT_FIELDS
 from vidpipe.tagging.rule import FullRuleSource
 from vidpipe.tagging.rule_check import check_rules
 from vidpipe.tagging.rule_files import RuleFile

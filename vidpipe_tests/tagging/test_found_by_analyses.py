@@ -11,7 +11,8 @@ from vidpipe.settings.home import DEFAULT_RULES
 from vidpipe.tagging.categories import classify, parse_categories
 from vidpipe.tagging.evaluation import evaluate
 from vidpipe.tagging.explanation import explain
-from vidpipe.tagging.facts import FIELDS, FieldSpec, RuleFacts, SeenObject, Vocabulary
+from vidpipe.tagging.facts import RuleFacts, SeenObject
+from vidpipe.tagging.fields import FIELDS, FieldSpec, Vocabulary
 from vidpipe.tagging.rules import parse_rules
 from vidpipe.text.words import TimedText
 

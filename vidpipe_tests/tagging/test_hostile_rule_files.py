@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from vidpipe.errors import SettingsError
 from vidpipe.tagging.evaluation import evaluate
-from vidpipe.tagging.facts import FIELDS, LIST_FIELDS, OWN_VOCABULARY, TEXT_FIELDS
 from vidpipe.tagging.field_conditions import MODIFIERS
+from vidpipe.tagging.fields import FIELDS, LIST_FIELDS, OWN_VOCABULARY, TEXT_FIELDS
 from vidpipe.tagging.made_up_facts import made_up_facts
 from vidpipe.tagging.rule_check import check_rules
 from vidpipe.tagging.rules import parse_rules

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from vidpipe.settings import init_home, load
-from vidpipe.tagging.facts import OWN_VOCABULARY
+from vidpipe.tagging.fields import OWN_VOCABULARY
 from vidpipe.tagging.rule_check import RuleFinding, check_rules
 from vidpipe.tagging.rules import build_rules
 

@@ -7,7 +7,7 @@ from vidpipe.stages.analyses.declaration import RuleField
 from vidpipe.stages.analyses.picture_analysis import picture_analysis
 from vidpipe.stages.analyses.results import Faces, FrameFaces, UsedModel
 from vidpipe.stages.contract import Item, StageContext, per_video
-from vidpipe.tagging.facts import FIELDS
+from vidpipe.tagging.fields import FIELDS
 
 #: Most faces of all frames in a result; the most certain ones are kept.
 _MOST_FACES = 20_000

@@ -17,7 +17,7 @@ from vidpipe.stages.analyses.packed_frames import READS, ask, examine
 from vidpipe.stages.analyses.results import CategorySuggestion, EmbeddedPart, FrameLabel, Meaning, UsedModel
 from vidpipe.stages.contract import Item, Stage, StageContext, StageResource, per_video
 from vidpipe.stages.search_fields import Moment
-from vidpipe.tagging.facts import FIELDS
+from vidpipe.tagging.fields import FIELDS
 
 if TYPE_CHECKING:
     from vidpipe.models.worker import WorkerModel

@@ -6,7 +6,7 @@ from vidpipe.stages.analyses.declaration import RuleField
 from vidpipe.stages.analyses.picture_analysis import picture_analysis
 from vidpipe.stages.analyses.results import Moderation, SceneScore, UsedModel
 from vidpipe.stages.contract import Item, StageContext, per_video
-from vidpipe.tagging.facts import FIELDS
+from vidpipe.tagging.fields import FIELDS
 
 
 @per_video

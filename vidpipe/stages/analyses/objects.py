@@ -19,7 +19,7 @@ from vidpipe.stages.analyses.results import (
 )
 from vidpipe.stages.contract import Item, StageContext, per_video
 from vidpipe.stages.search_fields import Moment
-from vidpipe.tagging.facts import FIELDS
+from vidpipe.tagging.fields import FIELDS
 
 #: Most objects in all frames of a result, and most labels of a scene; the most certain ones are kept.
 _MOST_OBJECTS, _MOST_LABELS = 20_000, 50

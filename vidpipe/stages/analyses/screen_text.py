@@ -14,7 +14,7 @@ from vidpipe.stages.analyses.screen_entries import entries, languages
 from vidpipe.stages.analyses.screen_lines import blocks
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
 from vidpipe.stages.search_fields import Moment
-from vidpipe.tagging.facts import FIELDS
+from vidpipe.tagging.fields import FIELDS
 
 _RESOURCE = "screen_text_model"
 #: Frames per request. Frames that equal their predecessor in a request are not read again.

@@ -20,7 +20,7 @@ from vidpipe.stages.analyses.packed_frames import ask
 from vidpipe.stages.analyses.results import Speech, SpeechSegment, UsedModel
 from vidpipe.stages.contract import Item, Stage, StageContext, StageError, per_video
 from vidpipe.stages.search_fields import Moment
-from vidpipe.tagging.facts import FIELDS
+from vidpipe.tagging.fields import FIELDS
 from vidpipe.text.messages import printable
 from vidpipe.text.names import UNKNOWN_LANGUAGES, language_code, language_name, short_language_code
 

@@ -12,7 +12,7 @@ from vidpipe.stages.analyses.declaration import Analysis, Column, EvidenceText, 
 from vidpipe.stages.analyses.results import Part
 from vidpipe.stages.contract import Cancelled, Item, Stage, StageContext, StageResult, per_video
 from vidpipe.stages.search_fields import Moment, SearchField, stored
-from vidpipe.tagging.facts import FieldSpec
+from vidpipe.tagging.fields import FieldSpec
 
 
 class Sharpness(Section):
