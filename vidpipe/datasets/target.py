@@ -16,6 +16,7 @@ from typing import IO
 
 from vidpipe.errors import SettingsError
 from vidpipe.library.exports import STATE
+from vidpipe.library.library import Library
 from vidpipe.library.queries.export import replacing
 from vidpipe.sources.media_store import hash_file
 from vidpipe.storage.object_store import NoSuchObject, Progress
@@ -203,3 +204,10 @@ class StoreTarget(Target):
 
     def _delete(self, name: str) -> None:
         self._store.delete(name)
+
+
+def open_target(library: Library, destination: str, cancelled: Event, kind: str = "") -> Target:
+    """Return where an export goes: a folder, or the store that a URL names. Raises what `Target` raises."""
+    if "://" not in destination:
+        return FolderTarget(Path(destination).expanduser(), kind)
+    return StoreTarget(library.stores.of(destination.rstrip("/")), cancelled, kind)
