@@ -58,6 +58,12 @@ class StageResult(BaseModel):
         return None
 
 
+class Part(BaseModel):
+    """Base of the models inside results."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
 class StageError(VidpipeError):
     """One video failed in one stage.
 

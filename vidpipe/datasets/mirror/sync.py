@@ -90,7 +90,7 @@ def mirror(
     shown = redact(url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True))
     with _errors_explained(shown), _locked(url, shown) as connection:
         _prepare(connection, {"library_id": state.epoch, "schema_version": VERSION}, rebuild=rebuild)
-        run = _Run(library, connection, MirrorReport(shown), cancelled or Event(), progress)
+        run = _MirrorRun(library, connection, MirrorReport(shown), cancelled or Event(), progress)
         run.follow_videos()
         run.follow_sources()
         run.report.interrupted = run.cancelled.is_set()
@@ -104,7 +104,7 @@ def mirror(
 
 
 @dataclass
-class _Run:
+class _MirrorRun:
     library: Library
     connection: sa.Connection
     report: MirrorReport

@@ -14,7 +14,7 @@ from vidpipe.models.frame_embedding import build_frame_model
 from vidpipe.models.text_embedding import build_text_model
 from vidpipe.stages.analyses.declaration import Analysis, RuleField, found_texts
 from vidpipe.stages.analyses.packed_frames import READS, ask, examine
-from vidpipe.stages.analyses.results import CategorySuggestion, EmbeddedPart, FrameLabel, Meaning, UsedModel
+from vidpipe.stages.analyses.results import CategorySuggestion, EmbeddedPart, FrameLabel, MeaningResult, UsedModel
 from vidpipe.stages.contract import Item, Stage, StageContext, StageResource, per_video
 from vidpipe.stages.search_fields import Moment
 from vidpipe.tagging.fields import FIELDS
@@ -80,7 +80,7 @@ class _Text(NamedTuple):
 
 
 @per_video
-def embed(item: Item, context: StageContext) -> Meaning:
+def embed(item: Item, context: StageContext) -> MeaningResult:
     """Return the embeddings of a video's texts, parts and frames, and the category that is nearest."""
     from vidpipe.text.languages import detected_language
 
@@ -98,7 +98,7 @@ def embed(item: Item, context: StageContext) -> Meaning:
     ]
     own = _joined((text.lines for text in texts if text.name not in _OUR_WORDS), _LONGEST_BYTES)
     frames = _frames(item, frame_model, context) if frame_model.installed else []
-    return Meaning(
+    return MeaningResult(
         vector=vector,
         parts=tuple(embedded),
         frame_vectors=tuple(frames),
@@ -204,7 +204,7 @@ ANALYSIS = Analysis(
         name="meaning",
         job="label",
         description="What the video is about: embeddings of its texts, their language, and the nearest category.",
-        result=Meaning,
+        result=MeaningResult,
         function=embed,
         reads=(*READS, "ingest.titles", "metadata.cues", "metadata.title"),
         optional_reads=("descriptions.measured", "descriptions.scenes", "descriptions.text"),

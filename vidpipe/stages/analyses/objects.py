@@ -13,7 +13,7 @@ from vidpipe.stages.analyses.results import (
     DetectedObject,
     FrameObjects,
     ObjectLabel,
-    Objects,
+    ObjectsResult,
     SceneObjects,
     UsedModel,
 )
@@ -34,7 +34,7 @@ _Seen = tuple[PackedFrame, float, Sequence[DetectedObject]]
 
 
 @per_video
-def detect_objects(item: Item, context: StageContext) -> Objects:
+def detect_objects(item: Item, context: StageContext) -> ObjectsResult:
     """Detect the objects in the packed frames of one video."""
     model: WorkerModel = context.resources["objects_model"]
     least = context.settings.objects.min_confidence
@@ -54,7 +54,7 @@ def detect_objects(item: Item, context: StageContext) -> Objects:
     seen = [(frame, time_s, some[:most]) for frame, time_s, some in zip(frames, seconds, believed, strict=True)]
     labels = _labels(seen, model.installed[0].card.get("stated") or None)
     certain = [label.label for label in labels if label.certain]
-    return Objects(
+    return ObjectsResult(
         models=tuple(UsedModel(**use) for use in model.uses),
         frames=tuple(
             FrameObjects(time_s=frame.time_s, scene=frame.scene, objects=tuple(objects))
@@ -114,11 +114,12 @@ def _moments(scenes: Sequence[SceneObjects]) -> Iterator[Moment]:
 
 
 ANALYSIS = picture_analysis(
-    Objects,
+    "objects",
+    ObjectsResult,
     detect_objects,
     "Which things appear in the frames, according to an object detector.",
-    ("ssd", "detr", "scores"),
-    ("objects.min_confidence",),
+    outputs=("ssd", "detr", "scores"),
+    settings=("objects.min_confidence",),
     evidence=(EvidenceText("objects", "it shows", "objects.scenes", _moments),),
     rule_fields=(RuleField(FIELDS["object"], "objects.labels", lambda labels: tuple(label.label for label in labels)),),
     columns={"objects": lambda stored: ", ".join(label["label"] for label in stored.get("labels") or ())},

@@ -9,7 +9,7 @@ from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import Analysis, EvidenceText, RuleField
 from vidpipe.stages.analyses.packed_frames import READS, examine
-from vidpipe.stages.analyses.results import ScreenText, TextEntry, UsedModel
+from vidpipe.stages.analyses.results import ScreenTextResult, TextEntry, UsedModel
 from vidpipe.stages.analyses.screen_entries import entries, languages
 from vidpipe.stages.analyses.screen_lines import blocks
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
@@ -41,7 +41,7 @@ def build_model(settings: Settings) -> WorkerModel:
 
 
 @per_video
-def read_screen(item: Item, context: StageContext) -> ScreenText:
+def read_screen(item: Item, context: StageContext) -> ScreenTextResult:
     """Read the packed frames of one video."""
     model: WorkerModel = context.resources[_RESOURCE]
     least = context.settings.screen_text.min_confidence
@@ -53,7 +53,7 @@ def read_screen(item: Item, context: StageContext) -> ScreenText:
         ]
     )
     models = tuple(UsedModel(**use) for use in model.uses)
-    return ScreenText(models=models, entries=found, languages=languages(found))
+    return ScreenTextResult(models=models, entries=found, languages=languages(found))
 
 
 def _moments(found: Sequence[TextEntry]) -> Iterator[Moment]:
@@ -70,7 +70,7 @@ ANALYSIS = Analysis(
         name="screen_text",
         job="prepare",
         description="Captions, titles and other text that is read in the packed frames.",
-        result=ScreenText,
+        result=ScreenTextResult,
         function=read_screen,
         reads=READS,
         settings=("screen_text.min_confidence",),

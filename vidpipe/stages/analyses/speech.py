@@ -17,7 +17,7 @@ from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import Analysis, EvidenceText, RuleField
 from vidpipe.stages.analyses.packed_frames import ask
-from vidpipe.stages.analyses.results import Speech, SpeechSegment, UsedModel
+from vidpipe.stages.analyses.results import SpeechResult, SpeechSegment, UsedModel
 from vidpipe.stages.contract import Item, Stage, StageContext, StageError, per_video
 from vidpipe.stages.search_fields import Moment
 from vidpipe.tagging.fields import FIELDS
@@ -35,14 +35,14 @@ _MAX_SEGMENTS, _MAX_CHARACTERS = 20_000, 500
 
 
 @per_video
-def recognize_speech(item: Item, context: StageContext) -> Speech:
+def recognize_speech(item: Item, context: StageContext) -> SpeechResult:
     """Find out what is said in one video."""
     options = context.settings.speech
     if options.use_subtitles and (cues := _wanted_cues(item, options.language)):
         return _result(cues, source="subtitles")
     stream = audio_stream(item["metadata.audio"])
     if stream is None:
-        return Speech()
+        return SpeechResult()
     model: WorkerModel = context.resources["speech_model"]
     declared = next((audio.language for audio in item["metadata.audio"] if audio.index == stream), None)
     try:
@@ -114,12 +114,12 @@ def _wanted_cues(item: Item, language: str) -> list[SpeechSegment]:
     return []
 
 
-def _result(segments: Sequence[SpeechSegment], **facts: Any) -> Speech:
+def _result(segments: Sequence[SpeechSegment], **facts: Any) -> SpeechResult:
     kept = tuple(segment for segment in segments if segment.text)[:_MAX_SEGMENTS]
     spoken: Counter[str] = Counter()
     for segment in kept:
         spoken[segment.language] += round(100 * (segment.end_s - segment.start_s))
-    return Speech(segments=kept, languages=tuple(code for code, _ in spoken.most_common() if code), **facts)
+    return SpeechResult(segments=kept, languages=tuple(code for code, _ in spoken.most_common() if code), **facts)
 
 
 def build_speech_model(settings: Settings) -> WorkerModel:
@@ -163,7 +163,7 @@ STAGE = Stage(
     name="speech",
     job="prepare",
     description="What is said, with times, from subtitles or by speech recognition.",
-    result=Speech,
+    result=SpeechResult,
     function=recognize_speech,
     reads=(
         "raw_video.content",

@@ -14,7 +14,7 @@ from vidpipe.settings import Settings
 from vidpipe.settings.analyses import Analyses
 from vidpipe.stages import scenes, video_decode
 from vidpipe.stages.analyses import fingerprint
-from vidpipe.stages.analyses.results import Fingerprint
+from vidpipe.stages.analyses.results import FingerprintResult
 from vidpipe.stages.contract import Item, Stage, StageContext, StageResult
 from vidpipe_tests.clips import BITEXACT, ffmpeg
 
@@ -34,7 +34,7 @@ def run(stage: Stage, item: Item, settings: Settings) -> StageResult:
     return outcome.result
 
 
-def fingerprint_of(path: Path, home: Path, *, later: bool = False) -> Fingerprint:
+def fingerprint_of(path: Path, home: Path, *, later: bool = False) -> FingerprintResult:
     info = probe(path)
     fields = {f"metadata.{name}": getattr(info, name) for name in type(info).model_fields}
     fields |= {"raw_video.path": str(path), "raw_video.content": "0" * 64}
@@ -43,11 +43,11 @@ def fingerprint_of(path: Path, home: Path, *, later: bool = False) -> Fingerprin
     fields |= {f"scenes.{name}": getattr(cut, name) for name in type(cut).model_fields}
     found = run(fingerprint.STAGE, Item(path.name, {name: fields[name] for name in fingerprint.STAGE.reads}), enabled)
     assert not sound_folder(enabled, path.name).exists()
-    assert isinstance(found, Fingerprint)
+    assert isinstance(found, FingerprintResult)
     return found
 
 
-def as_print(found: Fingerprint, name: str) -> VideoPrint:
+def as_print(found: FingerprintResult, name: str) -> VideoPrint:
     one = stored_print({"_id": name, "fingerprint": found.model_dump(mode="json")})
     assert one is not None
     return one
