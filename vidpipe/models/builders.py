@@ -11,7 +11,7 @@ from vidpipe.models.answer_forms import NUMBER, TEXT_FORM, YES_NO, AnswerForm, c
 from vidpipe.models.describing_model import DescribingModel
 from vidpipe.models.object_answers import category_form, sentiment_form, summary_form, tags_form
 from vidpipe.models.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, EVIDENCE, SAMPLE_VIEWS, PromptSet, PromptSource
-from vidpipe.models.questions import Question, Scope, build_priority_keywords, build_questions, build_vocabulary
+from vidpipe.models.questions import Question, Scope, allowed_tags, build_priority_keywords, build_questions
 from vidpipe.models.template_files import template_files
 from vidpipe.settings import Settings
 from vidpipe.tagging.categories import UNCLASSIFIED
@@ -106,7 +106,7 @@ def template_prompts(settings: Settings, evidence: Iterable[str] = ()) -> Prompt
     if found := find_control_token(instruction):
         raise SettingsError(f"DefaultInstruction of [QwenVL] contains {found}, a control token of chat models.")
     named = category_sentences(settings)
-    categories, vocabulary = (*named, UNCLASSIFIED), build_vocabulary(settings)
+    categories, vocabulary = (*named, UNCLASSIFIED), allowed_tags(settings)
     accepted = subcategory_names(settings)
     forms: dict[str, tuple[AnswerForm, dict[str, Any]]] = {
         "describe_scene": (TEXT_FORM, {"keywords": keywords}),

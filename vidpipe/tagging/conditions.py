@@ -81,11 +81,6 @@ class Condition:
             return " and ".join(value if isinstance(value, tuple) else sorted(value)) or "none"
         return _shown(value, self.spec.unit)
 
-    @cached_property
-    def label(self) -> str:
-        """The field in words, without its unit, which follows the value."""
-        return self.spec.label
-
 
 def parse_conditions(source: dict[str, Any], names: Mapping[str, FieldSpec] = FIELD_NAMES) -> tuple[Condition, ...]:
     """Return the conditions of one `metadata_conditions` object, sorted by key; all of them must hold.

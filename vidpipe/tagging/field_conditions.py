@@ -73,12 +73,12 @@ class ValueBlock(FieldBlock):
         found = self.condition.found(facts)
         if self.name == "tags":  # of which the others have nothing to do with it
             found = " and ".join(str(key) for key in self.condition.values if key in facts.value(self.condition.spec))
-        return f"{self.condition.label} is {safe(found)} (asked: {self.condition.asks})"
+        return f"{self.condition.spec.label} is {safe(found)} (asked: {self.condition.asks})"
 
     def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
         """Return what it asks for and what was found."""
         condition = self.condition
-        asks, found = f"{condition.label}: {condition.asks}", condition.found(facts)
+        asks, found = f"{condition.spec.label}: {condition.asks}", condition.found(facts)
         return (PartExplanation(asks=asks, found=found, matched=self.truth(facts)),)
 
     def normal(self) -> Any:

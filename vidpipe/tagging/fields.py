@@ -63,7 +63,7 @@ class FieldSpec:
 
     @property
     def label(self) -> str:
-        """The name in words: `cuts per minute`, `duration`."""
+        """The name in words, without its unit: `cuts per minute`, `duration`."""
         return self.name.removesuffix("_s").removesuffix("_bytes").removesuffix("_db").replace("_", " ")
 
     @property

@@ -22,7 +22,7 @@ from vidpipe.tagging.fields import STANDARD_RANGE, Vocabulary
 from vidpipe.tagging.logic import AtLeast, Negation, RuleSelection, Statement, all_of, any_of
 from vidpipe.tagging.made_up_facts import made_up_facts
 from vidpipe.tagging.rule import Rule, RuleTest
-from vidpipe.tagging.rule_files import RuleFile
+from vidpipe.tagging.rule_files import RuleFile, entry_key
 from vidpipe.tagging.rules import RuleSet, parse_rule_set, parse_rules_of
 from vidpipe.text.messages import did_you_mean
 from vidpipe.text.words import tag_key
@@ -96,7 +96,7 @@ def check_rules(
         files.append(file)
     rules = None
     if not found:
-        new = {_name(entry) for file in files if file.shown in drafts for _, entry in file.entries("rules")} - {""}
+        new = {entry_key(entry) for file in files if file.shown in drafts for _, entry in file.entries("rules")} - {""}
         files = [file if file.shown in drafts else _without(file, new) for file in files]
         rules = tried(partial(parse_rule_set, files, vocabulary), next(iter(drafts or in_force), ""))
     if rules is not None:
@@ -110,8 +110,8 @@ def _name(entry: Any) -> str:
     return str(entry.get("id") or entry.get("name") or "") if isinstance(entry, dict) else ""
 
 
-def _without(file: RuleFile, names: set[str]) -> RuleFile:
-    kept = [entry for _, entry in file.entries("rules") if _name(entry) not in names]
+def _without(file: RuleFile, keys: set[str]) -> RuleFile:
+    kept = [entry for _, entry in file.entries("rules") if entry_key(entry) not in keys]
     return replace(file, document=file.document | {"rules": kept})
 
 

@@ -105,6 +105,12 @@ class RuleFile:
         return [self.document["vocabulary"]] if "vocabulary" in self.document else []
 
 
+def entry_key(entry: Any) -> str:
+    """Return the key by which entries of rule files are compared, made of their id or name; "" without one."""
+    name = entry.get("id") or entry.get("name") if isinstance(entry, dict) else None
+    return name.strip().casefold() if isinstance(name, str) else ""
+
+
 def read_text(path: Path, shown: str, setting: str) -> str:
     """Return the text of a rules file.
 

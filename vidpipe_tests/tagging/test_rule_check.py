@@ -144,6 +144,12 @@ def test_a_draft_replaces_the_rule_of_the_same_id_and_is_checked_alone() -> None
     assert one.file == "draft.yaml"
 
 
+def test_a_draft_replaces_a_rule_whose_name_differs_in_case_as_applying_it_does() -> None:
+    short = '[{{"name": "{name}", "tags": ["x"], "metadata_conditions": {{"brightness_gt": {value}}}}}]'
+    assert not check_rules({"a.json": short.format(name="Night", value=18)},
+                           {"b.json": short.format(name="night ", value=0.5)}, OWN_VOCABULARY, {})  # fmt: skip
+
+
 def test_the_default_rules_pass_their_tests_and_have_no_findings() -> None:
     texts = {name: (ROOT / "rules" / name).read_text(encoding="utf-8") for name in SHIPPED}
     assert check_rules(texts, {}, OWN_VOCABULARY, {}) == []
