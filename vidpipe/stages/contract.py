@@ -6,6 +6,7 @@ each. It knows neither Dagster nor MongoDB; caching, lineage, progress, leases a
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
@@ -74,6 +75,23 @@ class StageError(VidpipeError):
     def __init__(self, message: str, hint: str = "", *, transient: bool = False) -> None:
         super().__init__(message, hint)
         self.transient = transient
+
+    @classmethod
+    def of_disk(cls, item: Item, what: str, error: OSError, settings: Settings) -> Self:
+        """Return the error that what was decoded could not be written to, or read from, ProcessedDirectory."""
+        folder = settings.derived_directory
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return cls(
+                f"{item.name}: the disk of {folder} is full; {what} could not be written.",
+                "Free space, or move ProcessedDirectory (section [Paths] of config.ini) to a larger disk; then run "
+                "`vidpipe run --retry`.",
+                transient=True,
+            )
+        return cls(
+            f"{item.name}: {what} could not be written or read: {error}.",
+            f"Check the disk and the permissions of {folder} (ProcessedDirectory); then run `vidpipe run --retry`.",
+            transient=True,
+        )
 
 
 @dataclass(frozen=True)

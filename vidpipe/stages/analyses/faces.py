@@ -5,7 +5,7 @@ from vidpipe.models.worker import WorkerModel
 from vidpipe.stages.analyses import packed_frames
 from vidpipe.stages.analyses.declaration import RuleField
 from vidpipe.stages.analyses.picture_analysis import picture_analysis
-from vidpipe.stages.analyses.results import FacesResult, FrameFaces, UsedModel
+from vidpipe.stages.analyses.results import FacesResult, FrameFaces, used_models
 from vidpipe.stages.contract import Item, StageContext, per_video
 from vidpipe.tagging.fields import FIELDS
 
@@ -30,7 +30,7 @@ def detect_faces(item: Item, context: StageContext) -> FacesResult:
     seconds = packed_frames.seconds_of_frames([frame for frame, _ in examined], item["scenes.scenes"])
     seen_s = sum(time_s for time_s, frame in zip(seconds, frames, strict=True) if frame.faces)
     return FacesResult(
-        models=tuple(UsedModel(**use) for use in model.uses),
+        models=used_models(model),
         frames=tuple(frame for frame in frames if frame.faces),
         count=max((len(frame.faces) for frame in frames), default=0),
         share=round(seen_s / sum(seconds), 4) if seen_s else 0.0,

@@ -25,8 +25,7 @@ def take_fingerprint(item: Item, context: StageContext) -> FingerprintResult:
             decode_samples(item, context)
         return _fingerprint(item, context)
     except OSError as error:
-        hint = "Check the disk and the permissions of ProcessedDirectory; then run `vidpipe run --retry`."
-        raise StageError(f"{item.name}: its pictures could not be kept: {error}.", hint, transient=True) from error
+        raise StageError.of_disk(item, "its pictures", error, context.settings) from error
     except VidpipeError:
         heard_later = False
         raise

@@ -14,7 +14,7 @@ from vidpipe.models.frame_embedding import build_frame_model
 from vidpipe.models.text_embedding import build_text_model
 from vidpipe.stages.analyses.declaration import Analysis, RuleField, found_texts
 from vidpipe.stages.analyses.packed_frames import READS, ask, examine
-from vidpipe.stages.analyses.results import CategorySuggestion, EmbeddedPart, FrameLabel, MeaningResult, UsedModel
+from vidpipe.stages.analyses.results import CategorySuggestion, EmbeddedPart, FrameLabel, MeaningResult, used_models
 from vidpipe.stages.contract import Item, Stage, StageContext, StageResource, per_video
 from vidpipe.stages.search_fields import Moment
 from vidpipe.tagging.fields import FIELDS
@@ -106,7 +106,7 @@ def embed(item: Item, context: StageContext) -> MeaningResult:
         language=detected_language(own),
         suggestion=_suggestion(whole, vector, model, context),
         labels=tuple(_labels([of_frame for _, of_frame in frames], frame_model, context)),
-        models=tuple(UsedModel(**use) for use in (*model.uses, *frame_model.uses)),
+        models=used_models(model, frame_model),
     )
 
 

@@ -4,7 +4,7 @@ from vidpipe.models.worker import WorkerModel
 from vidpipe.stages.analyses import packed_frames
 from vidpipe.stages.analyses.declaration import RuleField
 from vidpipe.stages.analyses.picture_analysis import picture_analysis
-from vidpipe.stages.analyses.results import ModerationResult, SceneScore, UsedModel
+from vidpipe.stages.analyses.results import ModerationResult, SceneScore, used_models
 from vidpipe.stages.contract import Item, StageContext, per_video
 from vidpipe.tagging.fields import FIELDS
 
@@ -19,7 +19,7 @@ def rate_frames(item: Item, context: StageContext) -> ModerationResult:
         highest[frame.scene] = max(score, highest.get(frame.scene, 0.0))
     scenes = item["scenes.scenes"]
     return ModerationResult(
-        models=tuple(UsedModel(**use) for use in model.uses),
+        models=used_models(model),
         scenes=tuple(
             SceneScore(index=index, start_s=scenes[index].start_s, end_s=scenes[index].end_s, score=round(score, 3))
             for index, score in highest.items()

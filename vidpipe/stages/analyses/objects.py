@@ -15,7 +15,7 @@ from vidpipe.stages.analyses.results import (
     ObjectLabel,
     ObjectsResult,
     SceneObjects,
-    UsedModel,
+    used_models,
 )
 from vidpipe.stages.contract import Item, StageContext, per_video
 from vidpipe.stages.search_fields import Moment
@@ -55,7 +55,7 @@ def detect_objects(item: Item, context: StageContext) -> ObjectsResult:
     labels = _labels(seen, model.installed[0].card.get("stated") or None)
     certain = [label.label for label in labels if label.certain]
     return ObjectsResult(
-        models=tuple(UsedModel(**use) for use in model.uses),
+        models=used_models(model),
         frames=tuple(
             FrameObjects(time_s=frame.time_s, scene=frame.scene, objects=tuple(objects))
             for frame, _, objects in seen

@@ -12,6 +12,7 @@ from vidpipe.media import facts
 from vidpipe.models.embeddings import elements
 from vidpipe.models.frame_embedding import embedded_words
 from vidpipe.models.text_embedding import embedded_query
+from vidpipe.models.worker import WorkerModel
 from vidpipe.stages.contract import Part, StageResult
 from vidpipe.stages.search_fields import Embedding, Moment, SearchField, stored
 from vidpipe.text import names
@@ -32,6 +33,11 @@ class UsedModel(Part):
     name: str
     version: str
     sha256: str
+
+
+def used_models(*models: WorkerModel) -> tuple[UsedModel, ...]:
+    """Return what results record of their models."""
+    return tuple(UsedModel(**use) for model in models for use in model.uses)
 
 
 class AnalysisResult(StageResult):

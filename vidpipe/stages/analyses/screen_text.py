@@ -9,7 +9,7 @@ from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import Analysis, EvidenceText, RuleField
 from vidpipe.stages.analyses.packed_frames import READS, examine
-from vidpipe.stages.analyses.results import ScreenTextResult, TextEntry, UsedModel
+from vidpipe.stages.analyses.results import ScreenTextResult, TextEntry, used_models
 from vidpipe.stages.analyses.screen_entries import entries, languages
 from vidpipe.stages.analyses.screen_lines import blocks
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
@@ -52,7 +52,7 @@ def read_screen(item: Item, context: StageContext) -> ScreenTextResult:
             for frame, texts in examine(item, context, model, batch=BATCH)
         ]
     )
-    models = tuple(UsedModel(**use) for use in model.uses)
+    models = used_models(model)
     return ScreenTextResult(models=models, entries=found, languages=languages(found))
 
 

@@ -17,7 +17,7 @@ from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import Analysis, EvidenceText, RuleField
 from vidpipe.stages.analyses.packed_frames import ask
-from vidpipe.stages.analyses.results import SpeechResult, SpeechSegment, UsedModel
+from vidpipe.stages.analyses.results import SpeechResult, SpeechSegment, used_models
 from vidpipe.stages.contract import Item, Stage, StageContext, StageError, per_video
 from vidpipe.stages.search_fields import Moment
 from vidpipe.tagging.fields import FIELDS
@@ -53,8 +53,7 @@ def recognize_speech(item: Item, context: StageContext) -> SpeechResult:
             sound = decode_sound(item, context)
         answers = list(_answers(sound, item, context, model, language_code(declared or "")))
     except OSError as error:
-        hint = "Check the disk and the permissions of ProcessedDirectory; then run `vidpipe run --retry`."
-        raise StageError(f"{item.name}: its sound could not be written: {error}.", hint, transient=True) from error
+        raise StageError.of_disk(item, "its sound", error, context.settings) from error
     except VidpipeError:  # but not if the run is stopped: the next one continues with the sound
         drop_sound(context.settings, item.sha256)
         raise
@@ -74,7 +73,7 @@ def recognize_speech(item: Item, context: StageContext) -> SpeechResult:
         source="recognition" if any(answer["speech"] for answer in answers) else "nothing",
         speech_s=round(sum(answer["speech"] for answer in answers), 2),
         music_s=round(sum(answer["music"] for answer in answers), 2),
-        models=tuple(UsedModel(**use) for use in model.uses),
+        models=used_models(model),
     )
 
 
