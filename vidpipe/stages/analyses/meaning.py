@@ -18,6 +18,7 @@ from vidpipe.stages.analyses.results import CategorySuggestion, EmbeddedPart, Fr
 from vidpipe.stages.contract import Item, Stage, StageContext, StageResource, per_video
 from vidpipe.stages.search_fields import Moment
 from vidpipe.tagging.fields import FIELDS
+from vidpipe.text.words import digest, normalize
 
 if TYPE_CHECKING:
     from vidpipe.models.worker import WorkerModel
@@ -49,8 +50,6 @@ class CategorySentences:
     @property
     def version(self) -> str:
         """Identifies names and sentences."""
-        from vidpipe.text.words import digest
-
         return digest(*(part for pair in self.sentences.items() for part in pair))
 
     def texts(self) -> Mapping[str, str]:
@@ -111,8 +110,6 @@ def embed(item: Item, context: StageContext) -> MeaningResult:
 
 
 def _suggestion(text: str, vector: str, model: WorkerModel, context: StageContext) -> CategorySuggestion | None:
-    from vidpipe.text.words import normalize
-
     sentences: CategorySentences = context.resources["category_sentences"]
     if not vector or len(set(normalize(text).split())) < _FEWEST_WORDS:
         return None
