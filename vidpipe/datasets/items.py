@@ -22,6 +22,7 @@ from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked
 from vidpipe.models.questions import build_questions
 from vidpipe.runner.plan import Plan
+from vidpipe.stages.results import MODEL_TAGS
 
 _BATCH = 50
 _TITLE_CUT = 200
@@ -194,4 +195,4 @@ def _tags(tags: Sequence[Document], segments: Sequence[ItemSegment], *, whole: b
 
 
 def _giver(tag: Document) -> Any:
-    return tag.get("given_by") or ("model" if tag["rule"] == "ai_generated_tags" else "rule")
+    return tag.get("given_by") or ("model" if tag["rule"] == MODEL_TAGS else "rule")

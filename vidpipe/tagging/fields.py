@@ -160,7 +160,8 @@ _LIST_SPECS = (
 )
 LIST_FIELDS: dict[str, FieldSpec] = {spec.name: spec for spec in _LIST_SPECS}
 
-#: The texts of vidpipe's own analyses; rules ask for objects by a block of their own.
+#: The texts of vidpipe's own analyses, which templates may use even if the analysis is disabled; rules ask for objects
+#: by a block of their own.
 TEXTS = ("speech", "screen_text", "objects")
 
 
