@@ -94,4 +94,4 @@ def test_every_field_can_be_asked_for_under_each_of_its_operators() -> None:
     for spec in FIELDS.values():
         value = {"number": 1, "flag": True}.get(spec.kind, spec.allowed[0] if spec.allowed else "x")
         for suffix in spec.operators:
-            parse_condition(spec.name + suffix, [value] if suffix == "_in" else value)
+            assert parse_condition(spec.name + suffix, [value] if suffix == "_in" else value).spec is spec
