@@ -41,7 +41,7 @@ class Target(ABC):
         self._vouched = self._before
         self._now: dict[str, str] = {}
         self._kind = kind
-        if (found := self._before.pop(STATE, kind)) != kind:
+        if (found := self._before.pop(STATE, "") or kind) != kind:
             message = f"The folder holds an export in another format: {found}."
             raise SettingsError(message, "Name another folder, or delete this one.")
         self._saved = time.monotonic()
