@@ -39,10 +39,11 @@ from vidpipe.library.library import Library
 from vidpipe.library.mongod_files import find_process
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunRequest
-from vidpipe.runner.runner import NullObserver, Runner
+from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.settings.cluster import Concurrency
-from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageEvent, StageResult
+from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageResult
+from vidpipe.stages.events import NullObserver, StageEvent
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.default_graph import GRAPH

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from vidpipe.tagging.facts import LIST_FIELDS, OWN_VOCABULARY, TEXT_FIELDS
 from vidpipe.tagging.field_conditions import MODIFIERS
+from vidpipe.tagging.fields import LIST_FIELDS, OWN_VOCABULARY, TEXT_FIELDS
 from vidpipe.tagging.rule import ExclusionSource, FullRuleSource
 from vidpipe.tagging.rules import RuleSource, with_texts
 from vidpipe.tagging.tag_vocabulary import VocabularySource

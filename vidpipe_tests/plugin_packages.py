@@ -17,7 +17,7 @@ from vidpipe.settings.operation import Section
 from vidpipe.stages.analyses.declaration import Analysis, Column, EvidenceText, RuleField
 from vidpipe.stages.contract import Stage, StageResult, per_video
 from vidpipe.stages.search_fields import SearchField, stored
-from vidpipe.tagging.facts import FieldSpec
+from vidpipe.tagging.fields import FieldSpec
 
 class LogoFinder(Section):
     """Logos."""

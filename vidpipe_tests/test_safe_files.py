@@ -22,7 +22,7 @@ from vidpipe.settings.operation import Lists
 from vidpipe.settings.sources import read_ini
 from vidpipe.sources.inputs import gather
 from vidpipe.sources.list_files import read_list
-from vidpipe.tagging.rules_file import read_text
+from vidpipe.tagging.rule_files import read_text
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from typing import Any
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.runner.single_video import inspect_video
 from vidpipe.settings import Settings, load
-from vidpipe.stages.contract import NullObserver
+from vidpipe.stages.events import NullObserver
 from vidpipe.stages.registry import build_graph
 from vidpipe.storage.object_store import Progress
 from vidpipe.storage.stores import Stores

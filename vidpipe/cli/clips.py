@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from vidpipe.cli.context import OpenLibrary, open_library
-from vidpipe.cli.export_dataset import label_versions, target_of
 from vidpipe.cli.interrupt import INTERRUPTED, in_threads, stoppable
 from vidpipe.cli.options import Json, Search
 from vidpipe.cli.output import counted, note, print_json
@@ -21,6 +20,8 @@ from vidpipe.cli.video_selection import All, Where, chosen_videos, search_engine
 from vidpipe.datasets.clips import ranges
 from vidpipe.datasets.clips.maker import CLIP_FORMAT, Clip, ClipMaker, ClipRequest, Made, together
 from vidpipe.datasets.clips.manifest import DEFAULT_NAME, Manifest
+from vidpipe.datasets.items import label_versions
+from vidpipe.datasets.target import open_target
 from vidpipe.errors import SettingsError, VidpipeError
 from vidpipe.library.checks import damaged_spans
 from vidpipe.library.exports import record as record_export
@@ -105,7 +106,7 @@ def clips(
     )
     form = EncodeFormat(max(1280, max_height * 16 // 9), max_height, max_fps, crf, preset, audio)
     with open_library(context) as opened, PartsDisplay("Cutting") as display:
-        manifest = Manifest(target := target_of(opened, output, Event(), "clips"), name, fast=fast)
+        manifest = Manifest(target := open_target(opened.library, output, Event(), "clips"), name, fast=fast)
         parts = ranges.by_table(times, opened.library.videos.resolve) if times else {}
         ids = list(parts)
         if not times or named or every or where or search is not None:
@@ -148,7 +149,7 @@ def clips(
             damaged = {video: damaged_spans(opened.library, video) for video in names}
             for part, request in planned:
                 manifest.add(names[request.video], part, request, made.get(request), damaged[request.video])
-            manifest.write(label_versions(opened))
+            manifest.write(label_versions(opened.plan))
             target.keep() if cancelled.is_set() else target.finish()
             return cancelled.is_set()
 

@@ -10,7 +10,6 @@ import typer
 
 from vidpipe.cli import options
 from vidpipe.cli.context import open_library, user_name
-from vidpipe.cli.export_dataset import library_items
 from vidpipe.cli.interrupt import INTERRUPTED, stoppable
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, duration, note, out, print_json, table, words
@@ -18,6 +17,7 @@ from vidpipe.cli.progress import PartsDisplay
 from vidpipe.cli.video_selection import All, Where, chosen_videos
 from vidpipe.datasets import versions
 from vidpipe.datasets.card import report
+from vidpipe.datasets.items import library_items
 from vidpipe.datasets.splits import parse_shares
 from vidpipe.datasets.versions import DatasetVersion, SplitOrder
 from vidpipe.errors import SettingsError
@@ -71,7 +71,7 @@ def create(
         with PartsDisplay("Creating") as display:
 
             def work(cancelled: Event) -> tuple[DatasetVersion | None, bool]:
-                found = library_items(opened, ids, scenes=scenes, length_s=length_s)
+                found = library_items(opened.library, opened.plan, ids, scenes=scenes, length_s=length_s)
                 items = takewhile(lambda _: not cancelled.is_set(), found)
                 return versions.create_version(
                     opened.library, name, items, order, by=user_name(), arguments=arguments, cancelled=cancelled,

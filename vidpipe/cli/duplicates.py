@@ -15,7 +15,7 @@ from vidpipe.datasets.duplicates.decisions import DistinctPair, mark_distinct, w
 from vidpipe.datasets.duplicates.library import STAGE, Duplicates, duplicates_of, find_matches, not_compared
 from vidpipe.errors import SettingsError
 from vidpipe.runner.request import RunRequest
-from vidpipe.tagging.rules_file import validated
+from vidpipe.tagging.validation import validated
 
 _MOST_LISTED = 20
 

@@ -159,10 +159,10 @@ def export_to(
 @contextmanager
 def partitions(opened: OpenLibrary, destination: str) -> Iterator[Path]:
     """Give a path for a Parquet file, and store what was written there as a folder per category."""
-    from vidpipe.cli.export_dataset import target_of
+    from vidpipe.datasets.target import open_target
 
     cancelled = Event()
-    target = target_of(opened, destination, cancelled, "parquet")
+    target = open_target(opened.library, destination, cancelled, "parquet")
     with tempfile.TemporaryDirectory() as temporary:
         table, folder = Path(temporary) / "table", Path(temporary) / "folder"
         yield table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -13,18 +12,15 @@ from vidpipe.cli.output import counted, note
 from vidpipe.cli.progress import PartsDisplay
 from vidpipe.datasets.card import card
 from vidpipe.datasets.clips.maker import CLIP_FORMAT, ClipMaker
-from vidpipe.datasets.clips.ranges import by_length, by_scene
 from vidpipe.datasets.exporters.exporter import ExportJob, exporter
 from vidpipe.datasets.item import DatasetItem
-from vidpipe.datasets.items import Span, items_of
+from vidpipe.datasets.items import library_items
 from vidpipe.datasets.media import ItemMedia
 from vidpipe.datasets.statistics import DatasetStatistics
-from vidpipe.datasets.target import FolderTarget, StoreTarget, Target
+from vidpipe.datasets.target import open_target
 from vidpipe.datasets.versions import items_left, stored_items, version_named
 from vidpipe.errors import VidpipeError
 from vidpipe.library.exports import record as record_export
-from vidpipe.library.schema import Document
-from vidpipe.models.questions import build_questions
 from vidpipe.network.fetch_errors import FetchCancelled
 from vidpipe.settings import audit
 from vidpipe.stages.contract import Cancelled
@@ -62,10 +58,14 @@ def export_dataset(
                 failed.append({"video": item.video, "name": item.name, "error": error.message, "hint": error.hint})
                 display.say(f"{item.name} is left out: {error}")
 
-            target = target_of(opened, destination, cancelled, file_format)
+            target = open_target(opened.library, destination, cancelled, file_format)
             record_export(opened.library.collections, destination, file_format)
             media = ItemMedia(opened.library, ClipMaker(opened.library, CLIP_FORMAT, cancelled), cancelled)
-            items = stored_items(opened.library, version) if version else library_items(opened, ids, scenes=by_scene)
+            items = (
+                stored_items(opened.library, version)
+                if version
+                else library_items(opened.library, opened.plan, ids, scenes=by_scene)
+            )
             try:
                 job = ExportJob(_until(cancelled, items), media, target, given, failed=fail, done=done, note=say)
                 exporter(file_format)(job)
@@ -98,33 +98,3 @@ def _until(cancelled: Event, items: Iterator[DatasetItem]) -> Iterator[DatasetIt
         if cancelled.is_set():
             raise Cancelled
         yield item
-
-
-def target_of(opened: OpenLibrary, destination: str, cancelled: Event, kind: str = "") -> Target:
-    """Return where an export goes: a folder, or the store that a URL names."""
-    if "://" not in destination:
-        return FolderTarget(Path(destination).expanduser(), kind)
-    return StoreTarget(opened.library.stores.of(destination.rstrip("/")), cancelled, kind)
-
-
-def library_items(
-    opened: OpenLibrary, ids: Sequence[str], *, scenes: bool = False, length_s: float | None = None
-) -> Iterator[DatasetItem]:
-    """Yield the items of videos as the library knows them now: whole videos, their scenes, or parts of `length_s`."""
-
-    def spans(view: Document) -> list[Span]:
-        duration_s = view["metadata"].get("duration_s") or 0.0
-        parts = by_length(duration_s, length_s, 0.0, "drop") if length_s else by_scene(view["scenes"])
-        return [(part.start_s, part.end_s) for part in parts]
-
-    return items_of(
-        opened.library, ids, specs=opened.plan.specs, versions=label_versions(opened),
-        questions={question.id: question.text for question in build_questions(opened.settings)},
-        spans=spans if scenes or length_s else None,
-    )  # fmt: skip
-
-
-def label_versions(opened: OpenLibrary) -> dict[str, str]:
-    """Return the versions of what labels videos: rules, categories and the model."""
-    resources = opened.plan.resources
-    return {name: resources[name].version for name in ("custom_tags", "categories", "model") if name in resources}

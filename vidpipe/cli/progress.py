@@ -23,7 +23,7 @@ from rich.progress import (
 from vidpipe.cli.output import clean, err, say, words
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceRecord
 from vidpipe.sources.urls import readable_url
-from vidpipe.stages.contract import StageEvent
+from vidpipe.stages.events import StageEvent
 
 #: Lines for running stages; more would push the bars off the screen.
 _MOST_ACTIVE = 8

@@ -22,8 +22,7 @@ from vidpipe.stages.registry import enabled_analyses
 from vidpipe.stages.rule_facts import rule_facts
 from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.rule_check import check_rules
-from vidpipe.tagging.rule_files import tag_rule_texts
-from vidpipe.tagging.rules_file import read_text
+from vidpipe.tagging.rule_files import read_text, tag_rule_texts
 
 _STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 

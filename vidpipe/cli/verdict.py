@@ -1,7 +1,6 @@
 """vidpipe verdict: what people say of tags and categories."""
 
 import csv
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,13 +17,12 @@ from vidpipe.runner.label_now import label_now
 from vidpipe.safe_files import read_regular
 from vidpipe.settings import audit
 from vidpipe.sources.lists import physical_lines
-from vidpipe.tagging.rules_file import validated
+from vidpipe.tagging.validation import validated
+from vidpipe.text.csv_cells import csv_text, text_of_csv
 from vidpipe.text.messages import did_you_mean
 from vidpipe.text.words import tag_key
 
 _COLUMNS = ("video", "tag", "verdict", "note", "start_s", "by", "kind")
-#: Spreadsheets compute what begins so; an apostrophe before it stops them.
-_FORMULA = re.compile(r"'*[=+\-@]")
 
 
 class SignedVerdict(VerdictChange):
@@ -134,7 +132,7 @@ def _rows(path: Path, by: str) -> Iterator[tuple[int, dict[str, str | None] | Vi
         elif len(cells) > len(header):
             yield number, SettingsError(f"There are {len(cells)} cells, but {len(header)} columns.")
         elif cells:
-            plain = (cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell for cell in map(str.strip, cells))
+            plain = (text_of_csv(cell.strip()) for cell in cells)
             yield number, {"by": by, **{name: cell for name, cell in zip(header, plain, strict=False) if cell}}
 
 
@@ -158,5 +156,5 @@ def _show(opened: OpenLibrary, video: str, *, as_json: bool) -> int:
     writer.writerow(_COLUMNS)
     for row in rows:
         cells = (clean("" if row[name] is None else row[name]) for name in _COLUMNS)
-        writer.writerow(f"'{cell}" if _FORMULA.match(cell) else cell for cell in cells)
+        writer.writerow(map(csv_text, cells))
     return 0

@@ -27,7 +27,7 @@ def source_links(library: Library, videos: Iterable[str]) -> Iterator[Link]:
                 yield from ((video, kind, one) for kind, one in shared.items() if video and one)
 
 
-def groups_of(videos: Iterable[str], links: Iterable[Link]) -> dict[str, str]:
+def linked_groups(videos: Iterable[str], links: Iterable[Link]) -> dict[str, str]:
     """Return video -> its group, the smallest hash of the videos that are linked directly or through others."""
     parent = {video: video for video in videos}
     first: dict[tuple[str, str], str] = {}

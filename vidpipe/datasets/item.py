@@ -9,14 +9,12 @@ from pydantic import BaseModel, ConfigDict
 
 from vidpipe.tagging.categories import UNCLASSIFIED
 
-Split = str
 
-
-class _Part(BaseModel):
+class _ItemModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ItemTag(_Part):
+class ItemTag(_ItemModel):
     """A tag: `rule` gave it, or ai_generated_tags, or a verdict (`given_by` person)."""
 
     tag: str
@@ -25,7 +23,7 @@ class ItemTag(_Part):
     confidence: float | None = None
 
 
-class ItemSegment(_Part):
+class ItemSegment(_ItemModel):
     """A labelled span of time.
 
     Attributes:
@@ -43,7 +41,7 @@ class ItemSegment(_Part):
     rule: str = ""
 
 
-class ItemScene(_Part):
+class ItemScene(_ItemModel):
     """A scene, cut to the item."""
 
     index: int
@@ -52,7 +50,7 @@ class ItemScene(_Part):
     description: str = ""
 
 
-class ItemText(_Part):
+class ItemText(_ItemModel):
     """Something that is said, or the title of a chapter, with its times."""
 
     start_s: float
@@ -61,7 +59,7 @@ class ItemText(_Part):
     language: str = ""
 
 
-class ItemAnswer(_Part):
+class ItemAnswer(_ItemModel):
     """An answer of the describing model: `question` is the text that it was asked."""
 
     id: str
@@ -77,7 +75,7 @@ class ItemAnswer(_Part):
         return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
 
 
-class ItemSource(_Part):
+class ItemSource(_ItemModel):
     """Where a video came from, without secrets."""
 
     url: str
@@ -85,7 +83,7 @@ class ItemSource(_Part):
     licence: str = ""
 
 
-class DatasetItem(_Part):
+class DatasetItem(_ItemModel):
     """A video, or a part of it.
 
     Attributes:
@@ -129,7 +127,7 @@ class DatasetItem(_Part):
     start_s: float
     end_s: float
     whole: bool
-    split: Split = ""
+    split: str = ""
     group: str = ""
     width: int = 0
     height: int = 0

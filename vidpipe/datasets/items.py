@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from vidpipe.datasets.clips.ranges import by_length, by_scene
 from vidpipe.datasets.item import (
     DatasetItem,
     ItemAnswer,
@@ -19,6 +20,9 @@ from vidpipe.library.library import Library
 from vidpipe.library.queries.show import said, views
 from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked
+from vidpipe.models.questions import build_questions
+from vidpipe.runner.plan import Plan
+from vidpipe.stages.results import MODEL_TAGS
 
 _BATCH = 50
 _TITLE_CUT = 200
@@ -52,6 +56,29 @@ def items_of(
             whole = (0.0, duration_s)
             for span in sorted(spans(view)) if spans else (whole,):
                 yield _item(view, span, span == whole or spans is None, versions, questions)
+
+
+def library_items(
+    library: Library, plan: Plan, ids: Sequence[str], *, scenes: bool = False, length_s: float | None = None
+) -> Iterator[DatasetItem]:
+    """Yield the items of videos as the library knows them now: whole videos, their scenes, or parts of `length_s`."""
+
+    def spans(view: Document) -> list[Span]:
+        duration_s = view["metadata"].get("duration_s") or 0.0
+        parts = by_length(duration_s, length_s, 0.0, "drop") if length_s else by_scene(view["scenes"])
+        return [(part.start_s, part.end_s) for part in parts]
+
+    return items_of(
+        library, ids, specs=plan.specs, versions=label_versions(plan),
+        questions={question.id: question.text for question in build_questions(plan.settings)},
+        spans=spans if scenes or length_s else None,
+    )  # fmt: skip
+
+
+def label_versions(plan: Plan) -> dict[str, str]:
+    """Return the versions of what labels videos: rules, categories and the model."""
+    resources = plan.resources
+    return {name: resources[name].version for name in ("custom_tags", "categories", "model") if name in resources}
 
 
 def key_of(video: str, start_s: float, end_s: float, *, whole: bool) -> str:
@@ -168,4 +195,4 @@ def _tags(tags: Sequence[Document], segments: Sequence[ItemSegment], *, whole: b
 
 
 def _giver(tag: Document) -> Any:
-    return tag.get("given_by") or ("model" if tag["rule"] == "ai_generated_tags" else "rule")
+    return tag.get("given_by") or ("model" if tag["rule"] == MODEL_TAGS else "rule")

@@ -44,15 +44,15 @@ class ItemMedia:
                     self._made |= self._clips.make_all(group)
                 yield from batch
 
-    def suffix(self, item: DatasetItem, *, mp4: bool = False) -> str:
-        """Return the suffix of an item's file, with the dot."""
-        return Path(item.path).suffix if self._as_stored(item, mp4=mp4) else ".mp4"
+    def suffix(self, item: DatasetItem) -> str:
+        """Return the suffix, with the dot, of an item's file that need not be an MP4."""
+        return Path(item.path).suffix if self._as_stored(item, mp4=False) else ".mp4"
 
-    def made_of(self, item: DatasetItem, *, mp4: bool = False) -> str:
+    def made_of(self, item: DatasetItem, *, mp4: bool) -> str:
         """Return what identifies the bytes of an item's file, without making it."""
         return item.video if self._as_stored(item, mp4=mp4) else self._clips.key(_request(item))
 
-    def size_bytes(self, item: DatasetItem, *, mp4: bool = False) -> int:
+    def size_bytes(self, item: DatasetItem, *, mp4: bool) -> int:
         """Return the size of an item's file. A clip is made for it. Raises what `file` raises."""
         if self._as_stored(item, mp4=mp4):
             return item.size_bytes
@@ -60,7 +60,7 @@ class ItemMedia:
             return path.stat().st_size
 
     @contextmanager
-    def file(self, item: DatasetItem, *, mp4: bool = False) -> Iterator[Path]:
+    def file(self, item: DatasetItem, *, mp4: bool) -> Iterator[Path]:
         """Give the file of an item.
 
         Args:

@@ -16,6 +16,7 @@ from typing import IO
 
 from vidpipe.errors import SettingsError
 from vidpipe.library.exports import STATE
+from vidpipe.library.library import Library
 from vidpipe.library.queries.export import replacing
 from vidpipe.sources.media_store import hash_file
 from vidpipe.storage.object_store import NoSuchObject, Progress
@@ -28,19 +29,19 @@ class Target(ABC):
     """Files have relative names with "/". Each appears completely or not at all, and has no time of its own inside.
 
     Args:
-        kind: What is written, such as the format of an export; "" if it does not matter.
+        kind: What is written, such as the format of an export.
 
     Raises:
         SettingsError: Something else was written there, which `finish` would delete.
     """
 
-    def __init__(self, kind: str = "") -> None:
+    def __init__(self, kind: str) -> None:
         self._before = self._load()
         #: As the state has them until they are written again.
         self._vouched = self._before
         self._now: dict[str, str] = {}
         self._kind = kind
-        if (found := self._before.pop(STATE, kind)) != kind and kind:
+        if (found := self._before.pop(STATE, "") or kind) != kind:
             message = f"The folder holds an export in another format: {found}."
             raise SettingsError(message, "Name another folder, or delete this one.")
         self._saved = time.monotonic()
@@ -135,7 +136,7 @@ class FolderTarget(Target):
         SettingsError: It is a file, or holds something else.
     """
 
-    def __init__(self, folder: Path, kind: str = "") -> None:
+    def __init__(self, folder: Path, kind: str) -> None:
         if folder.exists() and not folder.is_dir():
             raise SettingsError(f"{folder} is a file; this format needs a folder.", "Name a folder.")
         self._folder = folder
@@ -181,7 +182,7 @@ class StoreTarget(Target):
         kind: See `Target`.
     """
 
-    def __init__(self, store: VerifiedStore, cancelled: Event, kind: str = "") -> None:
+    def __init__(self, store: VerifiedStore, cancelled: Event, kind: str) -> None:
         self._store = store
         self._progress = Progress(cancelled=cancelled)
         super().__init__(kind)
@@ -203,3 +204,10 @@ class StoreTarget(Target):
 
     def _delete(self, name: str) -> None:
         self._store.delete(name)
+
+
+def open_target(library: Library, destination: str, cancelled: Event, kind: str) -> Target:
+    """Return where an export goes: a folder, or the store that a URL names. Raises what `Target` raises."""
+    if "://" not in destination:
+        return FolderTarget(Path(destination).expanduser(), kind)
+    return StoreTarget(library.stores.of(destination.rstrip("/")), cancelled, kind)

@@ -24,7 +24,7 @@ from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
 from vidpipe.datasets.duplicates.library import duplicate_links
-from vidpipe.datasets.groups import DUPLICATES, groups_of, leaks, source_links
+from vidpipe.datasets.groups import DUPLICATES, leaks, linked_groups, source_links
 from vidpipe.datasets.item import DatasetItem
 from vidpipe.datasets.splits import split_groups
 from vidpipe.datasets.statistics import DatasetStatistics
@@ -179,7 +179,7 @@ def _write(
     checked = compared == len(videos)
     links = [*duplicates] if "group" in order.by else []
     links += source_links(library, videos) if "source" in order.by else ()
-    groups, before = groups_of(videos, links), _earlier_splits(library, earlier)
+    groups, before = linked_groups(videos, links), _earlier_splits(library, earlier)
     kept: dict[str, set[str]] = {}
     for video in before.keys() & groups.keys():
         kept.setdefault(groups[video], set()).add(before[video])

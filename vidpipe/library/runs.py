@@ -31,7 +31,8 @@ from vidpipe.library.process_names import is_dead, this_process
 from vidpipe.library.retry import repeating
 from vidpipe.library.schema import Document
 from vidpipe.redaction import redact
-from vidpipe.stages.contract import ModelTokens, StageEvent
+from vidpipe.stages.contract import ModelTokens
+from vidpipe.stages.events import StageEvent
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,13 @@ from vidpipe.errors import SettingsError
 from vidpipe.models.answer_forms import NUMBER, TEXT_FORM, YES_NO, AnswerForm, choice_form, parse_text
 from vidpipe.models.describing_model import DescribingModel
 from vidpipe.models.object_answers import category_form, sentiment_form, summary_form, tags_form
-from vidpipe.models.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, EVIDENCE, SAMPLE_VIEWS, PromptSet, PromptSource
-from vidpipe.models.questions import Question, Scope, build_priority_keywords, build_questions, build_vocabulary
+from vidpipe.models.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, SAMPLE_VIEWS, PromptSet, PromptSource
+from vidpipe.models.questions import Question, Scope, allowed_tags, build_priority_keywords, build_questions
 from vidpipe.models.template_files import template_files
 from vidpipe.settings import Settings
 from vidpipe.tagging.categories import UNCLASSIFIED
 from vidpipe.tagging.category_files import category_sentences, subcategory_names
+from vidpipe.tagging.fields import TEXTS
 from vidpipe.text.messages import find_control_token
 
 #: Increased whenever the code makes another text from the same templates.
@@ -99,14 +100,14 @@ def template_prompts(settings: Settings, evidence: Iterable[str] = ()) -> Prompt
     from vidpipe.models.templates import load_templates  # brings jinja2, which the statistics backend does not need
 
     model = settings.qwen_vl
-    fields = tuple(dict.fromkeys((*EVIDENCE, *evidence)))
+    fields = tuple(dict.fromkeys((*TEXTS, *evidence)))
     templates = load_templates(settings, template_files(settings), fields)
     keywords = _keywords(settings)
     instruction = model.default_instruction.strip()
     if found := find_control_token(instruction):
         raise SettingsError(f"DefaultInstruction of [QwenVL] contains {found}, a control token of chat models.")
     named = category_sentences(settings)
-    categories, vocabulary = (*named, UNCLASSIFIED), build_vocabulary(settings)
+    categories, vocabulary = (*named, UNCLASSIFIED), allowed_tags(settings)
     accepted = subcategory_names(settings)
     forms: dict[str, tuple[AnswerForm, dict[str, Any]]] = {
         "describe_scene": (TEXT_FORM, {"keywords": keywords}),

@@ -24,11 +24,11 @@ def _below(path: str) -> str:
 RelativePath = Annotated[str, AfterValidator(_below)]
 
 
-class _Entry(BaseModel):
+class _CatalogueModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class PackageSource(_Entry):
+class PackageSource(_CatalogueModel):
     """Wheels on PyPI: name -> version."""
 
     packages: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")], str]
@@ -37,7 +37,7 @@ class PackageSource(_Entry):
         return ", ".join(f"{name} {version}" for name, version in self.packages.items())
 
 
-class HubSource(_Entry):
+class HubSource(_CatalogueModel):
     """One revision of a repository on Hugging Face."""
 
     hub: str
@@ -53,7 +53,7 @@ class HubSource(_Entry):
         return f"{self.hub}@{self.revision[:8]}"
 
 
-class UrlSource(_Entry):
+class UrlSource(_CatalogueModel):
     """The address below which the files are."""
 
     url: str = Field(pattern=r"^https?://.*/$")
@@ -62,7 +62,7 @@ class UrlSource(_Entry):
         return self.url
 
 
-class ModelFile(_Entry):
+class ModelFile(_CatalogueModel):
     """One file of a model.
 
     Attributes:
@@ -82,7 +82,7 @@ class ModelFile(_Entry):
         return [(package, _below(path)) for package, _, path in (member.partition(":") for member in self.members)]
 
 
-class CatalogueEntry(_Entry):
+class CatalogueEntry(_CatalogueModel):
     """A model that can be installed.
 
     Attributes:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from vidpipe.errors import SettingsError
 from vidpipe.models.answer_forms import TEXT_FORM, AnswerForm
 from vidpipe.models.questions import Question, Scope
+from vidpipe.tagging.fields import TEXTS
 from vidpipe.text.messages import duration_in_words, quote, sanitize
 from vidpipe.text.words import digest
 
@@ -109,11 +110,7 @@ class VideoView:
     found: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-#: Names of the texts of vidpipe's own analyses, which templates may use even if the analysis is disabled.
-EVIDENCE = ("speech", "screen_text", "objects")
-
-
-def template_video(video: VideoView, scene: SceneView | None, evidence: Iterable[str] = EVIDENCE) -> SimpleNamespace:
+def template_video(video: VideoView, scene: SceneView | None, evidence: Iterable[str] = TEXTS) -> SimpleNamespace:
     """Return the variable `video` of templates of prompts about `video`, or about its scene `scene`.
 
     Untrusted texts are in quotation marks; "" if there are none. Prompts about a scene see neither the subtitles and
@@ -135,7 +132,7 @@ def template_video(video: VideoView, scene: SceneView | None, evidence: Iterable
     )
 
 
-def template_scene(scene: SceneView, evidence: Iterable[str] = EVIDENCE) -> SimpleNamespace:
+def template_scene(scene: SceneView, evidence: Iterable[str] = TEXTS) -> SimpleNamespace:
     """Return the variable `scene`, or one of `scenes`, of templates; untrusted texts are in quotation marks."""
     return SimpleNamespace(
         **_found(scene.found, evidence),
@@ -150,7 +147,7 @@ def template_scene(scene: SceneView, evidence: Iterable[str] = EVIDENCE) -> Simp
     )
 
 
-def template_scenes(scenes: Sequence[SceneView], evidence: Iterable[str] = EVIDENCE) -> list[SimpleNamespace]:
+def template_scenes(scenes: Sequence[SceneView], evidence: Iterable[str] = TEXTS) -> list[SimpleNamespace]:
     """Return the scenes of a whole video, without subtitles and evidence; an even sample if there are too many."""
     few = sample_within_budget(scenes, _MAX_SCENES, _SAID_IN_ALL, lambda scene: min(len(scene.said), _SAID))
     return [template_scene(replace(scene, subtitles=(), found={}), evidence) for scene in few]
@@ -176,7 +173,7 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{rest // 10:02d}.{rest % 10}"
 
 
-_FOUND = dict.fromkeys(EVIDENCE, ("Good evening.",))
+_FOUND = dict.fromkeys(TEXTS, ("Good evening.",))
 _RICH_SCENES = (
     SceneView(0, 0.0, 4.5, ("Good evening.", "Here is the news."), "A woman sits at a desk in a studio.", _FOUND),
     SceneView(1, 4.5, 12.0, ("It rained all day.",), "A street in the rain."),
@@ -292,7 +289,7 @@ class PromptSet:
     sources: tuple[PromptSource, ...]
     questions: tuple[Question, ...] = ()
     source_of: Callable[[Question], PromptSource] | None = field(default=None, repr=False, compare=False)
-    evidence: tuple[str, ...] = EVIDENCE
+    evidence: tuple[str, ...] = TEXTS
 
     @cached_property
     def version(self) -> str:

@@ -16,18 +16,9 @@ from pydantic import AfterValidator, Field, StringConstraints
 from vidpipe.errors import SettingsError
 from vidpipe.safe_files import replace_file
 from vidpipe.settings import Settings
-from vidpipe.tagging.rules_file import (
-    RulesFileModel,
-    Texts,
-    Versioned,
-    entry_place,
-    load_named,
-    parse_json,
-    read_text,
-    unique_names,
-    validated,
-    value_under,
-)
+from vidpipe.tagging.parsing import parse_json
+from vidpipe.tagging.rule_files import Versioned, load_named, read_text
+from vidpipe.tagging.validation import RulesFileModel, Texts, entry_place, unique_names, validated, value_under
 from vidpipe.text.messages import find_control_token
 from vidpipe.text.words import digest
 
@@ -104,7 +95,7 @@ class _Group(RulesFileModel):
     keywords: Texts
 
 
-class _VocabularySource(RulesFileModel):
+class _AllowedTags(RulesFileModel):
     tags: list[_Tag] = Field(min_length=1, max_length=_MAX_VOCABULARY)
 
 
@@ -238,17 +229,17 @@ def _keywords(words: Any, where: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(validated(_Group, {"keywords": words}, where).keywords))
 
 
-def build_vocabulary(settings: Settings) -> tuple[str, ...]:
-    """Return the tags that the model may use, from the file of [Rules] TagVocabulary; () if none is set."""
-    named = settings.rules.tag_vocabulary
-    return parse_vocabulary(read_text(settings.resolve(Path(named)), named, "TagVocabulary"), named) if named else ()
+def allowed_tags(settings: Settings) -> tuple[str, ...]:
+    """Return the tags that the model may use, from the file of [Rules] TagVocabulary; () if none is set.
 
-
-def parse_vocabulary(text: str, shown: str = "tag_vocabulary.json") -> tuple[str, ...]:
-    """Return the tags in a JSON text: a list, alone or under the key "tags". Raises SettingsError."""
-    document = parse_json(text, shown)
+    The file holds a list, alone or under the key "tags". Raises SettingsError.
+    """
+    shown = settings.rules.tag_vocabulary
+    if not shown:
+        return ()
+    document = parse_json(read_text(settings.resolve(Path(shown)), shown, "TagVocabulary"), shown)
     if not isinstance(document, list | dict):
         raise SettingsError(f'{shown}: expected a list of tags, bare or as {{"tags": [...]}}.')
-    tags = validated(_VocabularySource, document if isinstance(document, dict) else {"tags": document}, shown).tags
+    tags = validated(_AllowedTags, document if isinstance(document, dict) else {"tags": document}, shown).tags
     unique_names((tag, f"{shown}, tag {number}") for number, tag in enumerate(tags, 1))
     return tuple(tags)

@@ -13,7 +13,8 @@ from vidpipe.settings.home import DEFAULT_RULES
 
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 _INCLUDE = re.compile(r"""\binclude\s+["']([A-Za-z0-9_-]{1,60}\.j2)["']""")
-_MAX_CHARACTERS = 32_000
+#: Characters of a file.
+MAX_SOURCE = 32_000
 
 
 def template_files(settings: Settings) -> list[str]:
@@ -42,7 +43,7 @@ def named_fields(settings: Settings, names: Collection[str]) -> set[str]:
             continue
         seen.add(file)
         try:
-            text = _COMMENT.sub("", read_regular_text(find_template(settings, file))[:_MAX_CHARACTERS])
+            text = _COMMENT.sub("", read_regular_text(find_template(settings, file))[:MAX_SOURCE])
         except (OSError, UnicodeDecodeError):
             continue
         found.update(field.findall(text))

@@ -10,7 +10,6 @@ import sys
 import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from jinja2 import FunctionLoader, StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
@@ -18,9 +17,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from vidpipe.errors import SettingsError
 from vidpipe.models.prompts import TEMPLATE_FIELDS
+from vidpipe.models.template_files import MAX_SOURCE, find_template
 from vidpipe.settings import Settings
-from vidpipe.settings.home import DEFAULT_RULES
-from vidpipe.tagging.rules_file import read_text
+from vidpipe.tagging.rule_files import read_text
 from vidpipe.text.messages import did_you_mean, find_control_token
 
 FILTERS = (
@@ -41,10 +40,9 @@ _NODE_NAMES = {
 }  # fmt: skip
 
 
-_DEFAULT_FOLDER = DEFAULT_RULES / "prompts"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}\.j2")
-#: Characters of a file, and of a rendered text. Qwen2-VL's context window is 32,768 tokens, frames included.
-_MAX_SOURCE, _MAX_TEXT = 32_000, 60_000
+#: Characters of a rendered text. Qwen2-VL's context window is 32,768 tokens, frames included.
+_MAX_TEXT = 60_000
 #: Includes of one template, direct and indirect.
 _MAX_INCLUDED = 20
 _FAULTS = (
@@ -227,12 +225,15 @@ def load_templates(settings: Settings, names: Iterable[str], evidence: Collectio
         file = waiting.pop()
         if file in sources:
             continue
-        own = (folder / file).is_file()
-        shown[file] = f"{named.as_posix()}/{file}" if own else f"{file} of the defaults"
-        sources[file] = read_text(folder / file if own else _DEFAULT_FOLDER / file, shown[file], "Prompts")
-        if len(sources[file]) > _MAX_SOURCE:
-            raise SettingsError(f"{shown[file]} has more than {_MAX_SOURCE:,} characters.")
-        waiting += _checked_includes(environment, file, sources[file], shown[file], folder, evidence=evidence)
+        path = find_template(settings, file)
+        shown[file] = f"{named.as_posix()}/{file}" if path.parent == folder else f"{file} of the defaults"
+        sources[file] = read_text(path, shown[file], "Prompts")
+        if len(sources[file]) > MAX_SOURCE:
+            raise SettingsError(f"{shown[file]} has more than {MAX_SOURCE:,} characters.")
+        for name in _checked_includes(environment, file, sources[file], shown[file], evidence):
+            if not find_template(settings, name).is_file():
+                raise SettingsError(f'{shown[file]} includes "{name}", which does not exist.', f"Put it into {folder}.")
+            waiting.append(name)
     for file in sources:
         _check_included(environment, sources, shown, file)
     environment.loader = FunctionLoader(lambda name: (sources[name], name, None) if name in sources else None)
@@ -268,14 +269,9 @@ def _round(value: float, digits: int = 0) -> float:
 
 
 def _checked_includes(
-    environment: ImmutableSandboxedEnvironment,
-    file: str,
-    source: str,
-    shown: str,
-    folder: Path,
-    *,
-    evidence: Collection[str],
+    environment: ImmutableSandboxedEnvironment, file: str, source: str, shown: str, evidence: Collection[str]
 ) -> list[str]:
+    """Return the files that a template includes, after checking it. Raises SettingsError."""
     try:
         _check_template(environment.parse(source, file, file), shown, evidence)
     except TemplateSyntaxError as error:
@@ -286,8 +282,6 @@ def _checked_includes(
     for name in included:
         if not _NAME.fullmatch(name):
             raise SettingsError(f'{shown} includes "{name}"; a name has letters, digits, - and _, and ends in .j2.')
-        if not (folder / name).is_file() and not (_DEFAULT_FOLDER / name).is_file():
-            raise SettingsError(f'{shown} includes "{name}", which does not exist.', f"Put it into {folder}.")
     return included
 
 

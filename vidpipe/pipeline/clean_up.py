@@ -29,7 +29,7 @@ from vidpipe.pipeline.run_queue import videos_of_unfinished_runs
 from vidpipe.pipeline.video_checks import evaluate_failures
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings, audit
-from vidpipe.stages.contract import StageEvent
+from vidpipe.stages.events import StageEvent
 from vidpipe.stages.graph import StageGraph
 
 JOB_NAME = "clean_up"

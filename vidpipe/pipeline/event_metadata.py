@@ -15,7 +15,8 @@ import dagster as dg
 from vidpipe.operations.services.service_definitions import library_page
 from vidpipe.pipeline.partitions import SOURCES_KEY
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import INGEST, FieldRead, StageError, StageEvent, StageResult
+from vidpipe.stages.contract import INGEST, FieldRead, StageError, StageResult
+from vidpipe.stages.events import StageEvent
 from vidpipe.stages.graph import StageGraph
 
 DATA_VERSION_TAG = "dagster/data_version"

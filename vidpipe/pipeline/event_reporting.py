@@ -23,7 +23,8 @@ from vidpipe.pipeline.instance import history_kept_open
 from vidpipe.pipeline.partitions import VideoPartitions
 from vidpipe.pipeline.video_checks import evaluate_failures
 from vidpipe.runner.plan import Plan
-from vidpipe.stages.contract import StageError, StageEvent
+from vidpipe.stages.contract import StageError
+from vidpipe.stages.events import StageEvent
 from vidpipe.stages.versions import fingerprint
 
 log = logging.getLogger(__name__)

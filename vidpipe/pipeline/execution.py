@@ -27,7 +27,8 @@ from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.rule_changes import record_in_force
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import NullObserver, StageError, StageEvent
+from vidpipe.stages.contract import StageError
+from vidpipe.stages.events import NullObserver, StageEvent
 from vidpipe.stages.graph import StageGraph
 
 #: Name of the logger that sends a run's log to vidpipe's log file instead of the terminal.

@@ -26,7 +26,7 @@ from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.rule_changes import record_in_force
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import NullObserver, Observer
+from vidpipe.stages.events import NullObserver, Observer
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.registry import build_graph
 

@@ -35,7 +35,7 @@ from vidpipe.settings import Settings, audit, configure_logging, load
 from vidpipe.sources.due_sources import requests_by_id
 from vidpipe.sources.inputs import Gathered, gather, request_for
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceRecord, outcomes_as_json
-from vidpipe.stages.contract import StageEvent
+from vidpipe.stages.events import StageEvent
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.model_answers import VideoAnswers
 from vidpipe.stages.registry import build_graph

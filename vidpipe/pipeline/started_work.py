@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vidpipe.runner.request import RunReport
-from vidpipe.stages.contract import Observer, StageEvent
+from vidpipe.stages.events import Observer, StageEvent
 
 if TYPE_CHECKING:
     from vidpipe.runner.estimate import ModelEstimate

@@ -16,7 +16,8 @@ from vidpipe.runner.due import Selection
 from vidpipe.runner.request import RunRequest
 from vidpipe.runner.video_state import RunStamp, VideoState
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import Outcome, Stage, StageError, StageEvent
+from vidpipe.stages.contract import Outcome, Stage, StageError
+from vidpipe.stages.events import StageEvent
 from vidpipe.stages.graph import StageGraph
 
 _POLL_S = 0.2

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from vidpipe.errors import VidpipeError
-from vidpipe.stages.contract import StageEvent
+from vidpipe.stages.events import StageEvent
 
 #: Entries of each kind that a report lists; its memory must not grow with the number of videos.
 _MOST_LISTED = 1000

@@ -31,9 +31,8 @@ from vidpipe.stages.registry import enabled_analyses
 from vidpipe.tagging.categories import parse_category_set
 from vidpipe.tagging.category_files import category_file
 from vidpipe.tagging.rule_drafts import with_draft
-from vidpipe.tagging.rule_files import RuleFile, rule_texts
+from vidpipe.tagging.rule_files import APPLIED, RuleFile, Versioned, rule_texts
 from vidpipe.tagging.rules import parse_rule_set
-from vidpipe.tagging.rules_file import APPLIED, Versioned
 
 _MARK = b"\xef\xbb\xbf"
 _CHANGED = "Rules or library have changed since the plan was made."

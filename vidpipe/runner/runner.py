@@ -29,7 +29,8 @@ from vidpipe.runner.sweep import Sweep
 from vidpipe.runner.threads import CommitEntry, CommitThread, StageWork, StageWorkers, with_names
 from vidpipe.runner.video_state import RunStamp, VideoState
 from vidpipe.settings import Settings, audit
-from vidpipe.stages.contract import NullObserver, Observer, Outcome, OutOfReach, Stage, StageError, StageEvent
+from vidpipe.stages.contract import Outcome, OutOfReach, Stage, StageError
+from vidpipe.stages.events import NullObserver, Observer, StageEvent
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import fingerprint
 from vidpipe.storage.object_store import DROPPED, LOCAL

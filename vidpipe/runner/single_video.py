@@ -20,7 +20,8 @@ from vidpipe.settings import Settings
 from vidpipe.sources.ingest import Ingest
 from vidpipe.sources.inputs import request_for
 from vidpipe.sources.records import IngestOutcome
-from vidpipe.stages.contract import INGEST, FieldRead, Item, Observer, Stage, StageError, StageEvent
+from vidpipe.stages.contract import INGEST, FieldRead, Item, Stage, StageError
+from vidpipe.stages.events import Observer, StageEvent
 from vidpipe.stages.graph import StageGraph
 
 #: A `SourceStore` that knows and keeps nothing.

@@ -21,7 +21,8 @@ from vidpipe.library.videos import chunked
 from vidpipe.runner.due import Selection
 from vidpipe.runner.rule_delta import RuleDelta, is_of_todays_inputs, state_projection, with_scenes
 from vidpipe.runner.video_state import RunStamp, VideoState
-from vidpipe.stages.contract import Cancelled, Stage, StageEvent
+from vidpipe.stages.contract import Cancelled, Stage
+from vidpipe.stages.events import StageEvent
 
 #: Groups in progress: while one waits for MongoDB, another computes. Their documents are in memory together.
 _PARALLEL_GROUPS = 2

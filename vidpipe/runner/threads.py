@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import Cancelled, Outcome, OutOfReach, Pool, Stage, StageError, StageEvent, video_name
+from vidpipe.stages.contract import Cancelled, Outcome, OutOfReach, Pool, Stage, StageError, video_name
+from vidpipe.stages.events import StageEvent
 
 if TYPE_CHECKING:
     from vidpipe.library.commits import PreparedCommit

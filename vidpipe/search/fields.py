@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from vidpipe.stages.analyses.results import Faces, Meaning, Objects, ScreenText, Speech
+from vidpipe.stages.analyses.results import FacesResult, MeaningResult, ObjectsResult, ScreenTextResult, SpeechResult
 from vidpipe.stages.contract import INGEST, StageResult
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.search_fields import Moment, SearchField
@@ -23,7 +23,8 @@ SAVED = "saved"
 #: vidpipe's own analyses with fields. These belong to every index, so that it need not be built again for processes
 #: with other ones enabled.
 _ANALYSES: dict[str, type[StageResult]] = {
-    "speech": Speech, "screen_text": ScreenText, "objects": Objects, "faces": Faces, "meaning": Meaning,
+    "speech": SpeechResult, "screen_text": ScreenTextResult, "objects": ObjectsResult, "faces": FacesResult,
+    "meaning": MeaningResult,
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from vidpipe.errors import SettingsError
 from vidpipe.search.fields import Fields
 from vidpipe.search.grammar import parse
 from vidpipe.search.query import EVERYTHING, And, Between, InState, Node, Not, Or, Words, wanted
-from vidpipe.tagging.facts import FIELD_NAMES, LIST_FIELDS, TEXT_FIELDS
+from vidpipe.tagging.fields import FIELD_NAMES, LIST_FIELDS, TEXT_FIELDS
 
 #: What words without a field are searched in.
 _ANYWHERE = ("description", "text", "file_name")

@@ -13,6 +13,7 @@ from vidpipe.stages.analyses.declaration import NO_ANALYSES
 from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, per_video
 from vidpipe.stages.results import Categories, ModelCategory, Tag
 from vidpipe.stages.tags import READS
+from vidpipe.text.words import tag_key
 
 if TYPE_CHECKING:
     from vidpipe.stages.analyses.results import CategorySuggestion
@@ -27,7 +28,6 @@ def categorize(item: Item, context: StageContext) -> Outcome:
     """
     from vidpipe.stages.rule_facts import judgements, rule_facts
     from vidpipe.tagging.categories import classify, suggested
-    from vidpipe.text.words import tag_key
 
     categories: CategorySet = context.resources["categories"]
     tags: Sequence[Tag] = item["tags.tags"]

@@ -6,6 +6,7 @@ each. It knows neither Dagster nor MongoDB; caching, lineage, progress, leases a
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
@@ -58,6 +59,12 @@ class StageResult(BaseModel):
         return None
 
 
+class Part(BaseModel):
+    """Base of the models inside results."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
 class StageError(VidpipeError):
     """One video failed in one stage.
 
@@ -68,6 +75,23 @@ class StageError(VidpipeError):
     def __init__(self, message: str, hint: str = "", *, transient: bool = False) -> None:
         super().__init__(message, hint)
         self.transient = transient
+
+    @classmethod
+    def of_disk(cls, item: Item, what: str, error: OSError, settings: Settings) -> Self:
+        """Return the error that what was decoded could not be written to, or read from, ProcessedDirectory."""
+        folder = settings.derived_directory
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return cls(
+                f"{item.name}: the disk of {folder} is full; {what} could not be written.",
+                "Free space, or move ProcessedDirectory (section [Paths] of config.ini) to a larger disk; then run "
+                "`vidpipe run --retry`.",
+                transient=True,
+            )
+        return cls(
+            f"{item.name}: {what} could not be written or read: {error}.",
+            f"Check the disk and the permissions of {folder} (ProcessedDirectory); then run `vidpipe run --retry`.",
+            transient=True,
+        )
 
 
 @dataclass(frozen=True)
@@ -356,59 +380,3 @@ class FieldRead:
         """Split "stage.field"."""
         stage, _, field_name = name.partition(".")
         return cls(stage, field_name)
-
-
-@dataclass(frozen=True)
-class StageEvent:
-    """What happened to one video in one stage.
-
-    Attributes:
-        sha256: The video.
-        stage: The stage.
-        state: "started": work begins. "computed": a new result is stored. "current": nothing to do. "blocked": an
-            earlier stage has no usable result. "failed": the error is stored. "busy": another run holds the video.
-            "discarded": the result was not stored, because something changed meanwhile; it is due again. "waiting": it
-            needs the video's file, which was deleted after processing, and nothing allows fetching it again.
-        name: File name of the video.
-        seconds: Time spent in the stage's function.
-        changed: Whether any data version differs from before.
-        result: The new result.
-        error: Why it failed.
-        data_version: Version of the result.
-        code_version: Version of the stage's code.
-        earlier: It failed in an earlier run and was not retried now.
-        used: What the describing model did, even if the stage failed.
-    """
-
-    sha256: str
-    stage: str
-    state: Literal["started", "computed", "current", "blocked", "failed", "busy", "discarded", "waiting"]
-    name: str = ""
-    seconds: float = 0.0
-    changed: bool = False
-    result: StageResult | None = None
-    error: StageError | None = None
-    data_version: str = ""
-    code_version: str = ""
-    earlier: bool = False
-    used: ModelTokens | None = None
-
-
-class Observer(Protocol):
-    """Follows a run: a progress bar, Dagster. Called from one thread at a time."""
-
-    def on_event(self, event: StageEvent) -> None:
-        """Something happened to a video."""
-
-    def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
-        """A stage has done a share, 0 to 1, of its work on a video."""
-
-
-class NullObserver:
-    """Ignores what happens in a run."""
-
-    def on_event(self, event: StageEvent) -> None:
-        """Ignore the event."""
-
-    def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
-        """Ignore the progress."""

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer
+from pydantic import Field, field_serializer
 
-from vidpipe.stages.contract import StageResult
+from vidpipe.stages.contract import Part, StageResult
 from vidpipe.stages.results import Descriptions
 from vidpipe.stages.search_fields import SearchField, spelled, stored
 
 
-class StatedVerdict(BaseModel):
+class StatedVerdict(Part):
     """What a person said of a tag or category of a video or scene.
 
     Attributes:
@@ -24,8 +24,6 @@ class StatedVerdict(BaseModel):
         note: Why.
         start_s: Start of the scene, in seconds; None: of the whole video.
     """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     kind: Literal["tag", "category"] = "tag"
     name: str

@@ -12,7 +12,7 @@ from vidpipe.stages.analyses.declaration import Analysis
 from vidpipe.stages.contract import INGEST, StageResult
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import setting
-from vidpipe.tagging.facts import FIELD_NAMES
+from vidpipe.tagging.fields import FIELD_NAMES
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 #: Keys of a video's document, and of `vidpipe show`, that are no results.

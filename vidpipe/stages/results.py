@@ -5,21 +5,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from vidpipe.media.facts import ActiveArea, Damage, MediaInfo, PackReference, Scene, SceneStats, Thumbnail
-from vidpipe.stages.contract import StageResult
+from vidpipe.stages.contract import Part, StageResult
 from vidpipe.stages.search_fields import Moment, SearchField, stored
 from vidpipe.text import names
 
 
-class _Part(BaseModel):
-    """Base of the models inside results."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class ModelSentiment(_Part):
+class ModelSentiment(Part):
     """The model's judgment of the sentiment; `score` is from -1 to 1."""
 
     label: Literal["positive", "neutral", "negative"]
@@ -27,14 +21,14 @@ class ModelSentiment(_Part):
     reason: str = ""
 
 
-class ModelTag(_Part):
+class ModelTag(Part):
     """One of the model's own tags. `confidence` is from 0 to 1, as the model states it; None if it states none."""
 
     tag: str
     confidence: float | None = Field(None, ge=0, le=1)
 
 
-class ModelCategory(_Part):
+class ModelCategory(Part):
     """The category that the model chose. `confidence` is from 0 to 1, as the model states it."""
 
     category: str
@@ -42,7 +36,7 @@ class ModelCategory(_Part):
     reason: str = ""
 
 
-class QuestionAnswer(_Part):
+class QuestionAnswer(Part):
     """The answer to one of the questions in questions.json.
 
     Attributes:
@@ -59,7 +53,7 @@ class QuestionAnswer(_Part):
     fault: str = ""
 
 
-class WrongAnswer(_Part):
+class WrongAnswer(Part):
     """An answer that did not have the requested form twice.
 
     Attributes:
@@ -201,7 +195,7 @@ class Scenes(StageResult):
         return self.poster
 
 
-class SceneDescription(_Part):
+class SceneDescription(Part):
     """The description of one scene, stored in the scene's document."""
 
     index: int
@@ -307,7 +301,7 @@ class Sentiment(StageResult):
 MODEL_TAGS = "ai_generated_tags"
 
 
-class Tag(_Part):
+class Tag(Part):
     """One tag, the rule that gave it, and the evidence."""
 
     tag: str
@@ -320,7 +314,7 @@ class Tag(_Part):
     model_tags: tuple[str, ...] = Field((), description="the model's own tags from which the rule derived it")
 
 
-class SceneTag(_Part):
+class SceneTag(Part):
     """A tag of some scenes, and the times of these scenes."""
 
     tag: str

@@ -16,7 +16,8 @@ from vidpipe.stages.analyses.declaration import NO_ANALYSES, EnabledAnalyses, Fo
 from vidpipe.stages.analyses.results import ObjectLabel, SceneObjects
 from vidpipe.stages.ingest_facts import StatedVerdict
 from vidpipe.stages.results import ModelCategory, QuestionAnswer, Tag
-from vidpipe.tagging.facts import COLOR_SHARE, STANDARD_RANGE, FieldSpec, Judgement, RuleFacts, SeenObject
+from vidpipe.tagging.facts import Judgement, RuleFacts, SeenObject
+from vidpipe.tagging.fields import COLOR_SHARE, STANDARD_RANGE, FieldSpec
 from vidpipe.text import names
 from vidpipe.text.names import UNKNOWN_LANGUAGES, language_code
 from vidpipe.text.words import TimedText, normalize, tag_key

@@ -3,9 +3,6 @@
 Times of scenes, thumbnails and frames are seconds from the first video frame.
 """
 
-import errno
-from pathlib import Path
-
 from vidpipe.media.frame_pack import pack_exists
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Item, Stage, StageContext, StageError, StageResult, per_video
@@ -23,23 +20,8 @@ def detect_scenes(item: Item, context: StageContext) -> Scenes:
         if found.pack is not None:
             context.files.keep_pack(item.sha256, found.pack, context.cancelled)
     except OSError as error:
-        raise _not_written(item.name, error, context.settings.derived_directory) from error
+        raise StageError.of_disk(item, "its frames", error, context.settings) from error
     return found
-
-
-def _not_written(name: str, error: OSError, folder: Path) -> StageError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StageError(
-            f"{name}: the disk of {folder} is full; its frames could not be written.",
-            "Free space, or move ProcessedDirectory (section [Paths] of config.ini) to a larger disk; then run "
-            "`vidpipe run --retry`.",
-            transient=True,
-        )
-    return StageError(
-        f"{name}: its frames could not be written or read: {error}.",
-        f"Check the disk and the permissions of {folder} (ProcessedDirectory); then run `vidpipe run --retry`.",
-        transient=True,
-    )
 
 
 def _artifacts_exist(result: StageResult, settings: Settings) -> bool:

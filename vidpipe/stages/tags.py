@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vidpipe.stages.analyses.declaration import NO_ANALYSES
 from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, per_video
 from vidpipe.stages.results import MODEL_TAGS, ModelTag, SceneTag, Tag, Tags
+from vidpipe.text.words import tag_key
 
 if TYPE_CHECKING:
     from vidpipe.tagging.evaluation import TagMatch
@@ -39,7 +40,6 @@ def give_tags(item: Item, context: StageContext) -> Outcome:
     """Return the tags. Added and removed tags, and changed rules and evidence, are in the outcome's lineage."""
     from vidpipe.stages.rule_facts import rule_facts
     from vidpipe.tagging.evaluation import evaluate
-    from vidpipe.text.words import tag_key
 
     rules: RuleSet = context.resources["custom_tags"]
     facts = rule_facts(item.fields, analyses=context.resources.get("analyses", NO_ANALYSES))
@@ -106,8 +106,6 @@ class TagChange:
 
 def tag_changes(before: Iterable[Tag | TagMatch], after: Iterable[Tag | TagMatch]) -> list[TagChange]:
     """Return how two lists of tags differ: removed tags first, then the others in their order."""
-    from vidpipe.text.words import tag_key
-
     old = {tag_key(tag.tag): tag for tag in before}
     new = {tag_key(tag.tag): tag for tag in after}
     changes = [TagChange(tag.tag, "removed", tag.rule, was=tag.evidence) for key, tag in old.items() if key not in new]

@@ -79,7 +79,7 @@ class Block(Leaf):
 
     @property
     def fields(self) -> frozenset[str]:
-        """Names of the facts that it checks (see `vidpipe.tagging.facts`)."""
+        """Names of the facts that it checks (see `vidpipe.tagging.fields`)."""
         return frozenset()
 
     @abstractmethod

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from vidpipe.tagging.block import MAX_SHOWN, Block, PartExplanation, explained, quoted, safe
 from vidpipe.tagging.conditions import Condition, parse_conditions
-from vidpipe.tagging.facts import FIELD_NAMES, FieldSpec, RuleFacts, Vocabulary
+from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.fields import FIELD_NAMES, FieldSpec, Vocabulary
 from vidpipe.tagging.keyword_block import KeywordBlock
 from vidpipe.tagging.object_block import ObjectBlock
 from vidpipe.tagging.patterns import Pattern, parse_pattern
@@ -44,14 +45,14 @@ class ConditionsBlock(Block):
         asked: dict[tuple[str, str], dict[str, None]] = {}
         for group in self.hits(facts):
             for condition in group:
-                asked.setdefault((condition.label, condition.found(facts)), {})[condition.asks] = None
+                asked.setdefault((condition.spec.label, condition.found(facts)), {})[condition.asks] = None
         return ", ".join(f"{label} is {found} (asked: {' and '.join(asks)})" for (label, found), asks in asked.items())
 
     def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
         """Return each alternative with what was found."""
         several = len(self.groups) > 1
         return tuple(
-            PartExplanation(asks=f"{one.label}: {one.asks}" + (f" [alternative {number}]" if several else ""),
+            PartExplanation(asks=f"{one.spec.label}: {one.asks}" + (f" [alternative {number}]" if several else ""),
                             found=one.found(facts), matched=one.holds(facts))
             for number, group in enumerate(self.groups, 1) for one in group
         )  # fmt: skip

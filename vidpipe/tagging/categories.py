@@ -11,13 +11,14 @@ from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
 from vidpipe.tagging.block import Block, Explanation, PartExplanation
 from vidpipe.tagging.blocks import BLOCKS, TagBlock
-from vidpipe.tagging.category_files import CategorySource, category_file, category_files, read_sources
+from vidpipe.tagging.category_files import CategorySource, category_files, read_sources
 from vidpipe.tagging.explanation import BlockExplanation
-from vidpipe.tagging.facts import OWN_VOCABULARY, RuleFacts, Vocabulary
-from vidpipe.tagging.rule_files import RuleFile
+from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.fields import OWN_VOCABULARY, Vocabulary
+from vidpipe.tagging.rule_files import RuleFile, Versioned
 from vidpipe.tagging.rules import with_texts
-from vidpipe.tagging.rules_file import RulesFileModel, Versioned, compiled, validated
 from vidpipe.tagging.signals import Signal
+from vidpipe.tagging.validation import RulesFileModel, compiled, validated
 from vidpipe.text.words import tag_key
 
 UNCLASSIFIED = "Unclassified"
@@ -269,22 +270,16 @@ def build_categories(settings: Settings, vocabulary: Vocabulary = OWN_VOCABULARY
     return parse_category_set(category_files(settings), vocabulary)
 
 
-def parse_categories(text: str, shown: str = "categories.json", vocabulary: Vocabulary = OWN_VOCABULARY) -> CategorySet:
-    """Return the categories in a JSON text.
+def parse_category_set(files: Sequence[RuleFile], vocabulary: Vocabulary = OWN_VOCABULARY) -> CategorySet:
+    """Return the categories of several files; the first one decides between equal scores.
 
     Args:
-        text: A list, or an object of name -> keywords or object; either may be under the key "categories".
-        shown: What error messages call the file.
+        files: The files (see `category_file`).
         vocabulary: What plugins add to the rule language.
 
     Raises:
-        SettingsError: It is invalid; the message names file, category and key, what was found and what is allowed.
+        SettingsError: One is invalid; the message names file, category and key, what was found and what is allowed.
     """
-    return parse_category_set([category_file(text, shown)], vocabulary)
-
-
-def parse_category_set(files: Sequence[RuleFile], vocabulary: Vocabulary = OWN_VOCABULARY) -> CategorySet:
-    """Return the categories of several files; the first one decides between equal scores. Raises SettingsError."""
     sources = read_sources(files, with_texts(CategorySource, vocabulary))
     parents = {source.parent for source, _ in sources}
     return CategorySet(tuple(_category(source, place, vocabulary, parents) for source, place in sources))

@@ -7,10 +7,10 @@ from pydantic import ConfigDict, Field
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
-from vidpipe.tagging import rules_file
-from vidpipe.tagging.rule_files import RuleFile, read_rule_files
+from vidpipe.tagging.parsing import parse_json
+from vidpipe.tagging.rule_files import RuleFile, load_named, read_rule_files
 from vidpipe.tagging.rules import BlocksSource
-from vidpipe.tagging.rules_file import ConditionGroups, Text, Texts, parse_json, unique_names, validated, value_under
+from vidpipe.tagging.validation import ConditionGroups, Text, Texts, unique_names, validated, value_under
 from vidpipe.text.messages import did_you_mean
 
 #: That stand for the sentence of a category without one.
@@ -57,7 +57,7 @@ def category_file(text: str, shown: str) -> RuleFile:
 
 def category_files(settings: Settings) -> list[RuleFile]:
     """Return the files of categories in force: that of Categories, then those of tag rules. Raises SettingsError."""
-    return [rules_file.load_named(settings, "categories", category_file), *read_rule_files(settings)]
+    return [load_named(settings, "categories", category_file), *read_rule_files(settings)]
 
 
 def read_sources(files: Sequence[RuleFile], model: type[CategorySource]) -> list[Placed]:

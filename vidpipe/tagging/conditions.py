@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from vidpipe.tagging.facts import FIELD_NAMES, STANDARD_RANGE, FieldSpec, RuleFacts
+from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.fields import FIELD_NAMES, STANDARD_RANGE, FieldSpec
 from vidpipe.tagging.logic import Truth
 from vidpipe.text.messages import did_you_mean
 
@@ -79,11 +80,6 @@ class Condition:
         if isinstance(value, tuple | Set):
             return " and ".join(value if isinstance(value, tuple) else sorted(value)) or "none"
         return _shown(value, self.spec.unit)
-
-    @cached_property
-    def label(self) -> str:
-        """The field in words, without its unit, which follows the value."""
-        return self.spec.label
 
 
 def parse_conditions(source: dict[str, Any], names: Mapping[str, FieldSpec] = FIELD_NAMES) -> tuple[Condition, ...]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from vidpipe.tagging.block import MAX_SHOWN, Block, PartExplanation, listed, safe, spelled_times
 from vidpipe.tagging.conditions import Condition, as_found, is_container, make_condition
-from vidpipe.tagging.facts import LIST_FIELDS, TEXT_FIELDS, FieldKind, FieldSpec, RuleFacts, Vocabulary
+from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.fields import LIST_FIELDS, TEXT_FIELDS, FieldKind, FieldSpec, Vocabulary
 from vidpipe.tagging.logic import Negation, Statement, Truth, all_of, any_of
 from vidpipe.tagging.patterns import parse_pattern
 from vidpipe.text.messages import did_you_mean
@@ -72,12 +73,12 @@ class ValueBlock(FieldBlock):
         found = self.condition.found(facts)
         if self.name == "tags":  # of which the others have nothing to do with it
             found = " and ".join(str(key) for key in self.condition.values if key in facts.value(self.condition.spec))
-        return f"{self.condition.label} is {safe(found)} (asked: {self.condition.asks})"
+        return f"{self.condition.spec.label} is {safe(found)} (asked: {self.condition.asks})"
 
     def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
         """Return what it asks for and what was found."""
         condition = self.condition
-        asks, found = f"{condition.label}: {condition.asks}", condition.found(facts)
+        asks, found = f"{condition.spec.label}: {condition.asks}", condition.found(facts)
         return (PartExplanation(asks=asks, found=found, matched=self.truth(facts)),)
 
     def normal(self) -> Any:

@@ -158,10 +158,10 @@ def parse_condition_text(text: str, selections: Mapping[str, RuleSelection]) -> 
     """
     if len(text) > _LONGEST_CONDITION:
         raise ValueError(f"a condition has at most {_LONGEST_CONDITION} characters; found {len(text)}")
-    return _Parser(text, selections).parse()
+    return _ConditionParser(text, selections).parse()
 
 
-class _Parser:
+class _ConditionParser:
     def __init__(self, text: str, selections: Mapping[str, RuleSelection]) -> None:
         self._selections = selections
         self._tokens: list[str] = []

@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from vidpipe.tagging.conditions import make_condition
-from vidpipe.tagging.facts import RuleFacts, SeenObject, Vocabulary
+from vidpipe.tagging.facts import RuleFacts, SeenObject
+from vidpipe.tagging.fields import FieldSpec, Vocabulary
 from vidpipe.text.messages import did_you_mean
 from vidpipe.text.words import TimedText, tag_key
 
@@ -16,7 +17,7 @@ _ATTRIBUTES = {
     "model_tags": "model_tags",
 }  # fmt: skip
 _SITE = {"uploader": "uploader", "source_description": "description", "licence": "licence", "site": "site"}
-_SEEN: Mapping[str, Any] = {"count": 1, "confidence": 1.0, "share": 1.0}
+_SEEN: dict[str, Any] = {"count": 1, "confidence": 1.0, "share": 1.0}
 _SCENE_S = 10.0
 
 
@@ -49,13 +50,15 @@ def _facts(given: Mapping[str, Any], vocabulary: Vocabulary) -> RuleFacts:
         if attribute := _ATTRIBUTES.get(name):
             found[attribute] = texts if isinstance(getattr(RuleFacts, attribute), tuple) else "\n".join(texts)
             if name == "model_tags":
-                found["model_confidences"] = {tag_key(tag): sure for tag, sure in details.items()}
+                found["model_confidences"] = {
+                    tag_key(tag): _number(f"model_tags.{tag}", sure) for tag, sure in details.items()
+                }
         elif name in _SITE:
             found["source_data"][_SITE[name]] = texts
         elif name == "answers":
             found[name] = details
         elif name == "objects":
-            found[name] = tuple(SeenObject(label, **{**_SEEN, **details.get(label, {})}) for label in texts)
+            found[name] = tuple(_seen(label, details.get(label, {})) for label in texts)
         elif name in ("speech", "screen_text", *vocabulary.texts):
             found["examined"] += (name,)
             found["found"] += (TimedText.of(name, f"{name}:", [(0.0, text) for text in texts]),)
@@ -65,3 +68,13 @@ def _facts(given: Mapping[str, Any], vocabulary: Vocabulary) -> RuleFacts:
         else:
             raise ValueError(f'there is no field "{name[:80]}"{did_you_mean(name, (*vocabulary.names, *_ATTRIBUTES))}')
     return RuleFacts(**found)
+
+
+def _seen(label: str, details: Mapping[str, Any]) -> SeenObject:
+    return SeenObject(
+        label, **_SEEN | {key: _number(f"objects.{label}.{key}", value) for key, value in details.items()}
+    )
+
+
+def _number(key: str, value: Any) -> Any:
+    return make_condition(FieldSpec(key, "number", ""), "", key, value).values[0]

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from vidpipe.tagging.block import Block, PartExplanation, listed, safe
 from vidpipe.tagging.facts import RuleFacts, SeenObject
-from vidpipe.tagging.rules_file import RulesFileModel, Texts, checked
+from vidpipe.tagging.validation import RulesFileModel, Texts, checked
 from vidpipe.text.messages import clock_time
 from vidpipe.text.words import Keyword, normalize, plural
 

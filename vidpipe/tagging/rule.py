@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from vidpipe.tagging.block import MAX_SHOWN, Block
-from vidpipe.tagging.facts import RuleFacts, Vocabulary
+from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.field_conditions import ValueBlock, parse_field_condition, used_fields
+from vidpipe.tagging.fields import Vocabulary
 from vidpipe.tagging.logic import (
     AtLeast,
     Negation,
@@ -22,7 +23,7 @@ from vidpipe.tagging.logic import (
     any_of,
     parse_condition_text,
 )
-from vidpipe.tagging.rules_file import RulesFileModel, Text, Texts, as_list, checked
+from vidpipe.tagging.validation import RulesFileModel, Text, Texts, as_list, checked
 from vidpipe.text.words import tag_key
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,79}$")]

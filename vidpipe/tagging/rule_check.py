@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice, pairwise, product
+from itertools import chain, islice, pairwise, product
 from typing import Any, Literal, NamedTuple
 
 from vidpipe.errors import SettingsError, VidpipeError
@@ -16,12 +16,13 @@ from vidpipe.tagging.block import Block
 from vidpipe.tagging.blocks import ConditionsBlock
 from vidpipe.tagging.conditions import Condition
 from vidpipe.tagging.evaluation import evaluate
-from vidpipe.tagging.facts import STANDARD_RANGE, RuleFacts, Vocabulary
+from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.field_conditions import KnownBlock, ValueBlock
+from vidpipe.tagging.fields import STANDARD_RANGE, Vocabulary
 from vidpipe.tagging.logic import AtLeast, Negation, RuleSelection, Statement, all_of, any_of
 from vidpipe.tagging.made_up_facts import made_up_facts
 from vidpipe.tagging.rule import Rule, RuleTest
-from vidpipe.tagging.rule_files import RuleFile
+from vidpipe.tagging.rule_files import RuleFile, entry_key
 from vidpipe.tagging.rules import RuleSet, parse_rule_set, parse_rules_of
 from vidpipe.text.messages import did_you_mean
 from vidpipe.text.words import tag_key
@@ -95,7 +96,7 @@ def check_rules(
         files.append(file)
     rules = None
     if not found:
-        new = {_name(entry) for file in files if file.shown in drafts for _, entry in file.entries("rules")} - {""}
+        new = {entry_key(entry) for file in files if file.shown in drafts for _, entry in file.entries("rules")} - {""}
         files = [file if file.shown in drafts else _without(file, new) for file in files]
         rules = tried(partial(parse_rule_set, files, vocabulary), next(iter(drafts or in_force), ""))
     if rules is not None:
@@ -109,8 +110,8 @@ def _name(entry: Any) -> str:
     return str(entry.get("id") or entry.get("name") or "") if isinstance(entry, dict) else ""
 
 
-def _without(file: RuleFile, names: set[str]) -> RuleFile:
-    kept = [entry for _, entry in file.entries("rules") if _name(entry) not in names]
+def _without(file: RuleFile, keys: set[str]) -> RuleFile:
+    kept = [entry for _, entry in file.entries("rules") if entry_key(entry) not in keys]
     return replace(file, document=file.document | {"rules": kept})
 
 
@@ -231,7 +232,9 @@ def _clash(must: Sequence[tuple[Block, bool]]) -> str:
     for name in missing.intersection(leaf.name for leaf, _ in must if not isinstance(leaf, KnownBlock)):
         return f"{name} must be unknown and have a value"
     for name, pairs in by_field.items():
-        if not any(all(one.test(value) is holds for one, holds in pairs) for value in _candidates(pairs)):
+        kinds = {one.spec.kind: [pair for pair in pairs if pair[0].spec.kind == one.spec.kind] for one, _ in pairs}
+        values = chain.from_iterable(map(_candidates, kinds.values()))
+        if not any(all(one.test(value) is holds for one, holds in pairs) for value in values):
             return f"{name} ({pairs[0][0].spec.meaning}): " + " and ".join(
                 ("" if holds else "not ") + one.asks for one, holds in pairs[:5]
             )
@@ -239,7 +242,7 @@ def _clash(must: Sequence[tuple[Block, bool]]) -> str:
 
 
 def _candidates(pairs: Sequence[tuple[Condition, bool]]) -> Sequence[Any]:
-    """Return values of a field, one of which satisfies the comparisons if any value does."""
+    """Return values of a field, one of which satisfies the comparisons, all of one kind, if any value does."""
     spec = pairs[0][0].spec
     values: set[Any] = {value for one, _ in pairs for value in one.values}
     if spec.kind == "number":

@@ -15,7 +15,8 @@ import yaml
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
-from vidpipe.tagging.rule_files import RuleFile, is_full, is_yaml, parse_document
+from vidpipe.tagging.parsing import is_yaml, parse_document
+from vidpipe.tagging.rule_files import RuleFile, entry_key, is_full
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _WIDTH = 100
@@ -33,16 +34,16 @@ def with_draft(texts: Mapping[str, str], draft: RuleFile, settings: Settings) ->
         SettingsError: A file or the draft is invalid, or an entry cannot be replaced in place.
     """
     first, categories = settings.rules.custom_tag_rules, settings.rules.categories.as_posix()
-    rules = {_name(entry) or f"\0{place}": entry for place, entry in draft.entries("rules")}
+    rules = {entry_key(entry) or f"\0{place}": entry for place, entry in draft.entries("rules")}
     found, target = dict(texts), _target(draft, first.parent)
     if target in found.keys() - {categories, first.as_posix()}:
-        there = {_name(entry) for _, entry in RuleFile.parse(found[target], target).entries("rules")}
+        there = {entry_key(entry) for _, entry in RuleFile.parse(found[target], target).entries("rules")}
         if there <= rules.keys():  # this draft made it
             del found[target]
     while target in found:
         target = str(Path(target).with_stem(f"{Path(target).stem}-draft"))
     new = dict(rules)
-    named = {_name(entry): entry for _, entry in draft.entries("categories", "name")}
+    named = {entry_key(entry): entry for _, entry in draft.entries("categories", "name")}
     for shown in found.keys() - {categories}:
         found[shown] = _with_entries(found[shown], shown, "rules", new, add=False)
         found[shown] = _with_entries(found[shown], shown, "categories", named, add=False)
@@ -62,11 +63,6 @@ def _target(draft: RuleFile, folder: Path) -> str:
     kept = is_yaml(path.name) or (path.suffix.lower() == ".json" and is_full(draft.document))
     stem = re.sub(r"[^\w.-]+", "-", path.stem).lstrip("._-")[:80] or "draft"
     return (folder / f"{stem}{path.suffix if kept else '.yaml'}").as_posix()
-
-
-def _name(entry: Any) -> str:
-    name = entry.get("id") or entry.get("name") if isinstance(entry, dict) else None
-    return name.strip().casefold() if isinstance(name, str) else ""
 
 
 def _with_entries(text: str, shown: str, kind: str, entries: dict[str, Any], *, add: bool) -> str:
@@ -95,12 +91,12 @@ def _with_entries(text: str, shown: str, kind: str, entries: dict[str, Any], *, 
         return _dump(document, shown) + "\n" if chosen else text
     if not isinstance(listed, list):
         return text
-    edits = [(span, entries.pop(_name(entry))) for span, entry in zip(_spans(text, shown, kind), listed, strict=False)
-             if _name(entry) in entries]  # fmt: skip
+    places = zip(_spans(text, shown, kind), map(entry_key, listed), strict=False)
+    edits = [(span, entries.pop(key)) for span, key in places if key in entries]
     for (start, end, flow), entry in reversed(edits):
         text = text[:start] + _dump(entry, shown, _column(text, start), flow=flow) + text[end:]
-    done = {_name(entry): entry for _, entry in edits}
-    listed[:] = [done.get(_name(one), one) for one in listed]
+    done = {entry_key(entry): entry for _, entry in edits}
+    listed[:] = [done.get(entry_key(one), one) for one in listed]
     if add and entries:
         *_, (start, end, _) = _spans(text, shown, kind) or [(0, 0, True)]
         new = [entries.pop(key) for key in list(entries)]

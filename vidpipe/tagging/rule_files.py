@@ -1,35 +1,55 @@
-"""The files in rules/: which of them hold rules, and what is in each.
+"""The files in rules/: where they are, which of them are in force, and what is in each.
 
-A file is JSON or YAML: an object with any of the keys `rules`, `categories`, `vocabulary` and `exclusions`, or a list
-of rules.
+A file of rules is JSON or YAML: an object with any of the keys `rules`, `categories`, `vocabulary` and `exclusions`, or
+a list of rules.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import re
-from collections.abc import Hashable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import yaml
-from yaml._yaml import CParser
-from yaml.composer import Composer
-from yaml.constructor import SafeConstructor
-from yaml.resolver import Resolver
+from typing import Any, TypeVar
 
 from vidpipe.errors import SettingsError
 from vidpipe.safe_files import read_regular_text
-from vidpipe.settings import Settings
-from vidpipe.tagging.rules_file import APPLIED, approved_texts, entry_place, load_named, parse_json, read_text
+from vidpipe.settings import Settings, default_file
+from vidpipe.tagging.parsing import is_yaml, parse_document, parse_json
+from vidpipe.tagging.validation import entry_place
 from vidpipe.text.messages import did_you_mean
 
+#: The texts of the rules that were applied last, below the data directory.
+APPLIED = Path("rules/applied.json")
 KEYS = ("rules", "categories", "vocabulary", "exclusions")
-_YAML = (".yaml", ".yml")
 _LONGEST_FILE = 4_000_000
-_DEEPEST = 40
-_LONGEST_YAML = 1_000_000  # takes many times as long as JSON
+
+ResultT = TypeVar("ResultT")
+
+
+class Versioned(ABC):
+    """The contents of a rules file, with a version that changes only with their meaning."""
+
+    @abstractmethod
+    def normal(self) -> dict[str, Any]:
+        """Return it as in a rules file, with one spelling for everything that means the same."""
+
+    @cached_property
+    def text(self) -> str:
+        """The normal form as JSON: a valid rules file with the same meaning."""
+        return json.dumps(self.normal(), sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False)
+
+    @cached_property
+    def version(self) -> str:
+        """16 hex digits of the sha256 of `text`; layout, notes, key order and aliases do not change it."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+    def texts(self) -> Mapping[str, str]:
+        """Return the text by its version, for the lineage."""
+        return {self.version: self.text}
 
 
 @dataclass(frozen=True)
@@ -85,6 +105,78 @@ class RuleFile:
         return [self.document["vocabulary"]] if "vocabulary" in self.document else []
 
 
+def entry_key(entry: Any) -> str:
+    """Return the key by which entries of rule files are compared, made of their id or name; "" without one."""
+    name = entry.get("id") or entry.get("name") if isinstance(entry, dict) else None
+    return name.strip().casefold() if isinstance(name, str) else ""
+
+
+def read_text(path: Path, shown: str, setting: str) -> str:
+    """Return the text of a rules file.
+
+    Args:
+        path: The file.
+        shown: What error messages call it.
+        setting: The key of config.ini that names it.
+
+    Raises:
+        SettingsError: It cannot be read.
+    """
+    try:
+        return read_regular_text(path)
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{shown} is not UTF-8 text: invalid byte at position {error.start}.", "Save it as UTF-8."
+        ) from None
+    except OSError as error:
+        raise SettingsError(
+            f"{shown} cannot be read: {error.strerror or error}.",
+            f"`vidpipe init` writes the default rules; [Rules] {setting} in config.ini names the file.",
+        ) from None
+
+
+def approved_texts(settings: Settings) -> dict[str, str]:
+    """Return the texts of rules that were applied last, by what error messages call their files.
+
+    Empty if edited rules apply by themselves, or nothing was applied yet. Raises SettingsError.
+    """
+    path = settings.data_directory / APPLIED
+    if settings.rules.apply == "automatic" or not path.exists():
+        return {}
+    shown, hint = settings.relative(path), "`vidpipe rules apply` writes it again."
+    try:
+        found = json.loads(read_regular_text(path))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{shown}, the rules applied last, cannot be read: {error}.", hint) from None
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise SettingsError(f"{shown}, the rules applied last, is damaged.", hint)
+    return found
+
+
+def load_named(
+    settings: Settings, field: str, parse: Callable[[str, str], ResultT], *, edited: bool = False
+) -> ResultT:
+    """Load the file that a field of [Rules] names. Only the default file may be missing: those of vidpipe replace it.
+
+    Args:
+        settings: The settings.
+        field: Name of the field.
+        parse: Parses the file's text; its second argument is what error messages call the file.
+        edited: The file as it is, though edited rules may wait for approval.
+
+    Raises:
+        SettingsError: The file cannot be used.
+    """
+    named: Path = getattr(settings.rules, field)
+    path, shown = settings.resolve(named), named.as_posix()
+    approved = {} if edited else approved_texts(settings)
+    if shown in approved:
+        return parse(approved[shown], shown)
+    if not path.exists() and named == type(settings.rules).model_fields[field].default:
+        path = default_file(f"rules/{named.name}")
+    return parse(read_text(path, shown, field.title().replace("_", "")), shown)
+
+
 def read_rule_files(settings: Settings) -> list[RuleFile]:
     """Return the files of tag rules in force: that of CustomTagRules, then the others of its folder by name.
 
@@ -130,10 +222,9 @@ def further_files(settings: Settings) -> list[tuple[Path, str]]:
     folder = settings.resolve(rules.custom_tag_rules).parent
     found = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        suffix = path.suffix.lower()
         if path in named or path.name.startswith((".", "_")) or not path.is_file():
             continue
-        if suffix in _YAML or (suffix == ".json" and _holds_rules(path)):
+        if is_yaml(path.name) or (path.suffix.lower() == ".json" and _holds_rules(path)):
             found.append((path, settings.relative(path)))
     return found
 
@@ -161,71 +252,3 @@ def is_full(document: Any) -> bool:
         return False
     rules = document.get("rules")
     return not isinstance(rules, list) or any(isinstance(rule, dict) and "id" in rule for rule in rules)
-
-
-class _Loader(Composer, CParser, SafeConstructor, Resolver):
-    """YAML 1.2 without aliases, which could make a small text large, and without duplicate keys.
-
-    Only true, false, null and plain numbers are no text: `no` is the code of a language, 2024-01-01 a word.
-    """
-
-    levels = 0
-
-    def __init__(self, text: str) -> None:
-        CParser.__init__(self, text)
-        for base in (Composer, SafeConstructor, Resolver):
-            base.__init__(self)
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        self.levels += 1
-        if self.check_event(yaml.AliasEvent) or self.levels > _DEEPEST:
-            mark: Any = getattr(self.peek_event(), "start_mark", None)
-            problem = "too many levels" if self.levels > _DEEPEST else "aliases (*name) are not allowed"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
-        node = super().compose_node(parent, index)
-        self.levels -= 1
-        return node
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str) or key in seen:
-                what = "duplicate key" if key in seen else "a key must be text; put it between quotation marks:"
-                raise yaml.MarkedYAMLError(problem=f'{what} "{str(key)[:80]}"', problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", "true|false|True|False|TRUE|FALSE", "tfTF"),
-    ("null", "~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("int", "[-+]?(0|[1-9][0-9_]*)", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+", "-+.0123456789"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
-
-
-def is_yaml(shown: str) -> bool:
-    """Return whether a file of this name is YAML; others are JSON."""
-    return shown.lower().endswith(_YAML)
-
-
-def parse_document(text: str, shown: str) -> Any:
-    """Return what is in a JSON or YAML file. Raises SettingsError."""
-    return _parse_yaml(text, shown) if is_yaml(shown) else parse_json(text, shown)
-
-
-def _parse_yaml(text: str, shown: str) -> Any:
-    if len(text) > _LONGEST_YAML:
-        raise SettingsError(f"{shown} has more than {_LONGEST_YAML:,} characters.", "Divide it, or write it as JSON.")
-    try:
-        return _Loader(text).get_single_data()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        hint = "Indent with spaces, and put text with special characters between quotation marks."
-        raise SettingsError(f"{shown}{where}: not valid YAML: {error.problem}.", hint) from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise SettingsError(f"{shown} cannot be read as YAML: {str(error)[:200]}.") from None

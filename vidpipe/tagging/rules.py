@@ -14,25 +14,24 @@ from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
 from vidpipe.tagging.block import Block
 from vidpipe.tagging.blocks import BLOCKS, blocks_of
-from vidpipe.tagging.facts import OWN_VOCABULARY, Vocabulary
+from vidpipe.tagging.fields import OWN_VOCABULARY, Vocabulary
 from vidpipe.tagging.logic import Negation, Statement, all_of
 from vidpipe.tagging.matching import WordIndex
 from vidpipe.tagging.rule import ExclusionSource, FullRuleSource, Rule, parse_exclusion, unique_tags
-from vidpipe.tagging.rule_files import RuleFile, read_rule_files
-from vidpipe.tagging.rules_file import (
+from vidpipe.tagging.rule_files import RuleFile, Versioned, read_rule_files
+from vidpipe.tagging.tag_vocabulary import NO_VOCABULARY, TagVocabulary, VocabularySource, build_vocabulary
+from vidpipe.tagging.validation import (
     ConditionGroups,
     Patterns,
     RulesFileModel,
     Text,
     Texts,
-    Versioned,
     as_list,
     checked,
     compiled,
     unique_names,
     validated,
 )
-from vidpipe.tagging.tag_vocabulary import NO_VOCABULARY, TagVocabulary, VocabularySource, build_vocabulary
 from vidpipe.text.words import tag_key
 
 

@@ -8,11 +8,12 @@ from typing import Any
 from pydantic import Field
 
 from vidpipe.tagging.block import Block, PartExplanation
-from vidpipe.tagging.facts import FIELDS, RuleFacts, Vocabulary
+from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.field_conditions import used_fields
+from vidpipe.tagging.fields import FIELDS, Vocabulary
 from vidpipe.tagging.logic import Statement, Truth
 from vidpipe.tagging.rule import NamedSelections, blocks_of_term
-from vidpipe.tagging.rules_file import Text, checked
+from vidpipe.tagging.validation import Text, checked
 
 _OWN_KEYS = frozenset(("weight", "name", "note", "selections"))
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from vidpipe.tagging.rules_file import RulesFileModel, Text, Texts
+from vidpipe.tagging.validation import RulesFileModel, Text, Texts
 from vidpipe.text.words import tag_key
 
 _MOST_BROADER = 100

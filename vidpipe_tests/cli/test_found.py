@@ -13,27 +13,29 @@ from vidpipe.library.queries.show import view
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.results import (
     CategorySuggestion,
-    Faces,
-    Meaning,
-    Moderation,
+    FacesResult,
+    MeaningResult,
+    ModerationResult,
     ObjectLabel,
-    Objects,
-    ScreenText,
-    Speech,
+    ObjectsResult,
+    ScreenTextResult,
+    SpeechResult,
     SpeechSegment,
 )
 from vidpipe_tests.library import sample_library
 
 RESULTS = {
-    "speech": Speech(
+    "speech": SpeechResult(
         segments=tuple(SpeechSegment(start_s=n, end_s=n + 1, text=f"Line {n} [red]\x1b[2J") for n in range(40)),
         languages=("en",), speech_s=40.0, source="recognition",
     ),
-    "screen_text": ScreenText(),
-    "objects": Objects(labels=(ObjectLabel(label="car", count=2, confidence=0.9, share=0.25),), frames_examined=4),
-    "faces": Faces(count=3, share=0.5, largest=0.2, frames_examined=4),
-    "moderation": Moderation(score=0.1234),
-    "meaning": Meaning(
+    "screen_text": ScreenTextResult(),
+    "objects": ObjectsResult(
+        labels=(ObjectLabel(label="car", count=2, confidence=0.9, share=0.25),), frames_examined=4,
+    ),
+    "faces": FacesResult(count=3, share=0.5, largest=0.2, frames_examined=4),
+    "moderation": ModerationResult(score=0.1234),
+    "meaning": MeaningResult(
         vector="AAAA", read_from=("speech", "objects"), language="en",
         suggestion=CategorySuggestion(category="Science", runner_up="News", margin=0.031),
     ),

@@ -14,7 +14,6 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, inspect
 
-from vidpipe.datasets.mirror import sync
 from vidpipe.datasets.mirror.sync import mirror
 from vidpipe.datasets.mirror.tables import METADATA, source_row
 from vidpipe.errors import SettingsError, UnavailableError
@@ -148,12 +147,9 @@ def test_rows_of_others_that_refer_to_a_video_survive_its_updates(library: Libra
     assert query(url, "SELECT note FROM notes") == [("mine",)]
 
 
-def test_an_interrupted_run_leaves_whole_videos_and_the_next_one_continues(
-    unchanged: Library, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sync, "_BATCH", 1)
+def test_an_interrupted_run_leaves_whole_videos_and_the_next_one_continues(unchanged: Library, url: str) -> None:
     cancelled = threading.Event()
-    report = mirror(unchanged, cancelled=cancelled, progress=lambda *_: cancelled.set())
+    report = mirror(unchanged, cancelled=cancelled, progress=lambda *_: cancelled.set(), batch=1)
     assert (report.interrupted, report.rows["videos"], report.change_number) == (True, 1, 0)
     ((video, scenes),) = query(url, "SELECT video, scene_count FROM videos")
     assert query(url, "SELECT count(*) FROM scenes WHERE video = :video", video=video) == [(scenes,)]
@@ -162,7 +158,7 @@ def test_an_interrupted_run_leaves_whole_videos_and_the_next_one_continues(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        mirror(unchanged, progress=killed)
+        mirror(unchanged, progress=killed, batch=1)
     assert mirror(unchanged).written == {"videos": 1, "sources": 3}
     assert contents(url) == rebuilt(unchanged, url)
 
@@ -286,29 +282,25 @@ def check_equal_after(library: Library, url: str, steps: list[tuple[str, Any]]) 
 
 
 def apply(library: Library, steps: list[tuple[str, Any]]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sync, "_BATCH", 1)
-        for number, (step, what) in enumerate(steps):
-            sha256 = sha256_of(str(what))
-            if step == "put":
-                library.collections["tombstones"].delete_one({"_id": sha256})
-                put(library, what)
-            elif step == "forget":
-                forget(library, [sha256], lambda _: None)
-            elif step == "label" and library.videos.get(sha256):
-                label(library, sha256, f"label {number}")
-            elif step == "relabel":
-                (change,) = library.changes.take()
-                tags = [{"tag": f"tag {number}", "rule": "r", "given_by": "model", "confidence": 0.5}]
-                library.collections["videos"].update_one(
-                    {"_id": sha256}, {"$set": {"tags": tags, "change_seq": change}}
-                )
-            elif step == "source":
-                library.collections["sources"].update_one({"_id": sha256[:16]}, {"$set": {"attempts": number}})
-            elif step == "mirror":
-                mirror(library)
-            elif step == "kill":
-                killed_after(library, what)
+    for number, (step, what) in enumerate(steps):
+        sha256 = sha256_of(str(what))
+        if step == "put":
+            library.collections["tombstones"].delete_one({"_id": sha256})
+            put(library, what)
+        elif step == "forget":
+            forget(library, [sha256], lambda _: None)
+        elif step == "label" and library.videos.get(sha256):
+            label(library, sha256, f"label {number}")
+        elif step == "relabel":
+            (change,) = library.changes.take()
+            tags = [{"tag": f"tag {number}", "rule": "r", "given_by": "model", "confidence": 0.5}]
+            library.collections["videos"].update_one({"_id": sha256}, {"$set": {"tags": tags, "change_seq": change}})
+        elif step == "source":
+            library.collections["sources"].update_one({"_id": sha256[:16]}, {"$set": {"attempts": number}})
+        elif step == "mirror":
+            mirror(library, batch=1)
+        elif step == "kill":
+            killed_after(library, what)
 
 
 def killed_after(library: Library, batches: int) -> None:
@@ -320,7 +312,7 @@ def killed_after(library: Library, batches: int) -> None:
             raise KeyboardInterrupt
 
     try:
-        mirror(library, progress=progress)
+        mirror(library, progress=progress, batch=1)
     except KeyboardInterrupt:
         return
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from vidpipe.datasets.mirror import sync
 from vidpipe.datasets.mirror.sync import mirror
 from vidpipe.errors import UnavailableError
 from vidpipe.library.library import Library
@@ -85,7 +84,7 @@ def test_json_can_be_asked_in_sql(library: Library, url: str) -> None:
 
 
 def test_a_second_process_is_refused_and_the_lock_of_a_killed_one_is_free(
-    library: Library, url: str, server: str, monkeypatch: pytest.MonkeyPatch
+    library: Library, url: str, server: str
 ) -> None:
     mirror(library, rebuild=True)
     label(library, RACE, "Monza")
@@ -119,9 +118,8 @@ with sync._locked(url.set(drivername=sync._DATABASES[url.drivername][0]), "x"):
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sync, "_BATCH", 1)
     with pytest.raises(KeyboardInterrupt):
-        mirror(library, rebuild=True, progress=killed)
+        mirror(library, rebuild=True, progress=killed, batch=1)
     assert query(url, "SELECT count(*) FROM videos") == [(1,)]
     mirror(library)
     assert contents(url) == rebuilt(library, url)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidpipe.datasets.groups import groups_of, leaks
+from vidpipe.datasets.groups import leaks, linked_groups
 from vidpipe.datasets.splits import parse_shares, split_groups
 from vidpipe.errors import SettingsError
 
@@ -32,7 +32,7 @@ _LINKS = st.lists(
 def test_no_group_spans_two_splits_and_every_item_is_in_one(
     items: list[tuple[str, list[str]]], links: list[tuple[str, str, str]], seed: int
 ) -> None:
-    groups = groups_of({video for video, _ in items}, links)
+    groups = linked_groups({video for video, _ in items}, links)
     splits = split_groups([(groups[video], labels) for video, labels in items], _SHARES, seed=seed).splits
     split_of = {video: splits[groups[video]] for video, _ in items}
     assert set(split_of.values()) <= _SHARES.keys()
@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_splits_in_whatever_order_items_come(
     items: list[tuple[str, list[str]]], links: list[tuple[str, str, str]], seed: int, order: random.Random
 ) -> None:
     def split() -> dict[str, str]:
-        groups = groups_of([video for video, _ in items], links)
+        groups = linked_groups([video for video, _ in items], links)
         return dict(split_groups([(groups[video], labels) for video, labels in items], _SHARES, seed=seed).splits)
 
     first = split()
@@ -130,4 +130,4 @@ def test_other_shares_are_refused(text: str) -> None:
 
 def test_videos_linked_through_others_are_one_group() -> None:
     links = [("c", "channel", "1"), ("b", "channel", "1"), ("b", "page", "2"), ("a", "page", "2"), ("z", "page", "2")]
-    assert groups_of(["a", "b", "c", "d"], links) == {"a": "a", "b": "a", "c": "a", "d": "d"}
+    assert linked_groups(["a", "b", "c", "d"], links) == {"a": "a", "b": "a", "c": "a", "d": "d"}

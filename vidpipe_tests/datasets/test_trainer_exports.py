@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from vidpipe.datasets.exporters.action_recognition import _class_folder
 from vidpipe.datasets.exporters.conversations import _turns
+from vidpipe.datasets.exporters.webdataset import open_shard
 from vidpipe.datasets.item import DatasetItem, ItemAnswer, ItemScene
 from vidpipe.datasets.target import FolderTarget
 from vidpipe.library.exports import STATE
@@ -131,6 +133,15 @@ def test_a_shard_holds_each_key_once_with_fixed_times_and_owners(
     keys = [item.key for item in items if not item.split]
     assert names == [f"{key}.{suffix}" for key in keys for suffix in ("json", "mp4")]
     assert not any("." in key for key in keys)
+
+
+def test_a_shard_takes_videos_beyond_8_gib() -> None:
+    shard, video = io.BytesIO(), tarfile.TarInfo("0f3a.mp4")
+    video.size = 9 << 30
+    open_shard(shard).addfile(video)  # the header alone
+    with tarfile.open(fileobj=io.BytesIO(shard.getvalue()), mode="r|") as tar:
+        assert (found := tar.next())
+        assert (found.name, found.size) == (video.name, video.size)
 
 
 def test_a_new_video_changes_its_shard_and_hardly_any_other(small_library: ExportedLibrary, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from vidpipe.library.queries.show import views
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import MongoDB
-from vidpipe.stages.contract import StageEvent
+from vidpipe.stages.events import StageEvent
 from vidpipe_tests.library.replica_set import ReplicaSet, replica_set
 from vidpipe_tests.library.sample_library import CONTENTS, GRAPH, plan_of, put
 

@@ -27,7 +27,8 @@ from vidpipe.library.runs import (
     status_of,
 )
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import ModelTokens, StageEvent
+from vidpipe.stages.contract import ModelTokens
+from vidpipe.stages.events import StageEvent
 from vidpipe_tests.library.sample_library import GRAPH
 
 NAME = RunStep("run-1", "process", "command", "process_videos")
@@ -181,7 +182,7 @@ _KILLED = """
 import os, signal, sys, time
 from pymongo import MongoClient
 from vidpipe.library.runs import RunStep, record_run
-from vidpipe.stages.contract import StageEvent
+from vidpipe.stages.events import StageEvent
 
 runs = MongoClient(sys.argv[1])[sys.argv[2]][sys.argv[3]]
 with record_run(runs, RunStep("killed", "process", "sensor", "op"), flush_s=0.02) as figures:

@@ -22,7 +22,7 @@ from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.partitions import VIDEOS
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import NullObserver, StageEvent
+from vidpipe.stages.events import NullObserver, StageEvent
 from vidpipe_tests.end_to_end.home import wait_for
 from vidpipe_tests.runner.small_graph import GRAPH, calls
 

@@ -22,7 +22,7 @@ from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import MongoDB
 from vidpipe.stages import categories, tags
-from vidpipe.stages.contract import StageEvent
+from vidpipe.stages.events import StageEvent
 from vidpipe.stages.graph import StageGraph
 from vidpipe_tests.library import sample_library
 

@@ -12,7 +12,7 @@ from vidpipe.runner.plan import Plan
 from vidpipe.runner.rule_delta import RuleDelta
 from vidpipe.runner.rule_preview import RULE_STAGES, RulePreview
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import StageEvent
+from vidpipe.stages.events import StageEvent
 from vidpipe_tests.library import sample_library
 from vidpipe_tests.runner.tagged_library import LONG, NAMES, PLAIN, SHARP, write_rules
 from vidpipe_tests.runner.test_sweep import Following, contents, due, opened, run

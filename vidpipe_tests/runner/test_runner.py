@@ -16,7 +16,7 @@ from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings, configure_logging
 from vidpipe.settings.schema import Concurrency, SceneDetection
-from vidpipe.stages.contract import NullObserver, StageEvent
+from vidpipe.stages.events import NullObserver, StageEvent
 from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.runner.small_graph import GRAPH, calls
 

@@ -17,7 +17,8 @@ from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import Runner
 from vidpipe.runner.video_state import RunStamp, VideoState
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageEvent, StageResult
+from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageResult
+from vidpipe.stages.events import StageEvent
 from vidpipe.stages.graph import StageGraph
 from vidpipe_tests.runner.small_graph import GRAPH as SMALL
 from vidpipe_tests.runner.small_graph import PARTS, REPORT, Parts, Report, Said

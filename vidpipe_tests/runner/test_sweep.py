@@ -22,7 +22,7 @@ from vidpipe.runner.plan import Plan, record_specs
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import StageEvent
+from vidpipe.stages.events import StageEvent
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.library import sample_library

@@ -17,7 +17,7 @@ from vidpipe.stages.results import Categories, Tags
 from vidpipe.stages.rule_facts import needed_reads, rule_facts
 from vidpipe.stages.tags import give_tags
 from vidpipe.tagging.category_files import category_sentences
-from vidpipe.tagging.facts import FIELDS
+from vidpipe.tagging.fields import FIELDS
 from vidpipe_tests import clips
 from vidpipe_tests.default_graph import GRAPH
 from vidpipe_tests.stages.label_items import label_context, label_item

@@ -22,7 +22,7 @@ from vidpipe.settings import Settings
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.settings.storage import Privacy
 from vidpipe.stages.analyses import faces
-from vidpipe.stages.analyses.results import Faces
+from vidpipe.stages.analyses.results import FacesResult
 from vidpipe.stages.contract import StageContext
 from vidpipe.stages.registry import build_graph, build_resource
 from vidpipe.stages.results import Scenes
@@ -115,7 +115,7 @@ def test_faces_are_blurred_in_frames_and_thumbnails(blurred: Blurred, clip: Path
 
 def test_blurred_faces_are_still_counted(blurred: Blurred, module_home: Path) -> None:
     counted = result_of(faces.ANALYSIS, blurred.scenes, blurring(module_home))
-    assert isinstance(counted, Faces)
+    assert isinstance(counted, FacesResult)
     assert (counted.count, counted.share) == (1, 1.0)
 
 

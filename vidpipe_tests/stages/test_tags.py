@@ -15,7 +15,8 @@ from vidpipe.stages.rule_facts import needed_reads, rule_facts
 from vidpipe.stages.tags import SCENE_READS, STAGE, give_tags, looks_at
 from vidpipe.tagging.categories import classify
 from vidpipe.tagging.evaluation import evaluate
-from vidpipe.tagging.facts import FIELDS, LIST_FIELDS, TEXT_FIELDS, RuleFacts
+from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.fields import FIELDS, LIST_FIELDS, TEXT_FIELDS
 from vidpipe_tests import clips
 from vidpipe_tests.stages.label_items import STATS, label_context, label_item
 
@@ -168,12 +169,15 @@ def test_the_stage_reads_every_field_that_facts_are_made_from_and_no_other() -> 
 
 @pytest.mark.parametrize("name", [*FIELDS, *TEXT_FIELDS, *LIST_FIELDS])
 def test_a_fact_is_made_from_the_fields_that_are_named_for_it(clip: Path, name: str) -> None:
-    item = label_item(clip)
-    facts = rule_facts({read: item.fields[read] for read in needed_reads([name]) & item.fields.keys()})
+    fields = label_item(clip).fields
+    facts = [
+        rule_facts({read: fields[read] for read in reads}) for reads in (needed_reads([name]) & fields.keys(), fields)
+    ]
     if name in TEXT_FIELDS:
-        facts.texts(name)
+        named, every = (one.texts(name) for one in facts)
     else:
-        facts.value(FIELDS.get(name) or LIST_FIELDS[name])
+        named, every = (one.value(FIELDS.get(name) or LIST_FIELDS[name]) for one in facts)
+    assert named == every
 
 
 def test_the_stage_looks_only_at_what_its_rules_check(home: Path) -> None:

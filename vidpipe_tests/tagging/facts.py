@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from vidpipe.tagging.facts import FIELDS, RuleFacts
+from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.fields import FIELDS
 
 
 def facts_of(**given: Any) -> RuleFacts:

@@ -5,9 +5,10 @@ import pytest
 from vidpipe.errors import SettingsError
 from vidpipe.models.questions import parse_priority_keywords
 from vidpipe.settings.home import DEFAULT_RULES
-from vidpipe.tagging.categories import CategorySet, classify, explain_categories, parse_categories
+from vidpipe.tagging.categories import CategorySet, classify, explain_categories
 from vidpipe.tagging.facts import RuleFacts
 from vidpipe_tests.tagging.facts import facts_of
+from vidpipe_tests.tagging.one_file import parse_categories
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from vidpipe.tagging.conditions import parse_condition
-from vidpipe.tagging.facts import FIELDS
+from vidpipe.tagging.fields import FIELDS
 from vidpipe_tests.tagging.facts import facts_of
 
 FILM = facts_of(
@@ -94,4 +94,4 @@ def test_every_field_can_be_asked_for_under_each_of_its_operators() -> None:
     for spec in FIELDS.values():
         value = {"number": 1, "flag": True}.get(spec.kind, spec.allowed[0] if spec.allowed else "x")
         for suffix in spec.operators:
-            parse_condition(spec.name + suffix, [value] if suffix == "_in" else value)
+            assert parse_condition(spec.name + suffix, [value] if suffix == "_in" else value).spec is spec

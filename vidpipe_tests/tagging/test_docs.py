@@ -9,14 +9,15 @@ import pytest
 from vidpipe.models.questions import parse_priority_keywords
 from vidpipe.settings.home import DEFAULT_RULES
 from vidpipe.tagging.blocks import BLOCKS
-from vidpipe.tagging.categories import parse_categories, parse_category_set
+from vidpipe.tagging.categories import parse_category_set
 from vidpipe.tagging.category_files import category_file
-from vidpipe.tagging.facts import FIELDS, LIST_FIELDS, OWN_VOCABULARY, TEXT_FIELDS
 from vidpipe.tagging.field_conditions import MODIFIERS
+from vidpipe.tagging.fields import FIELDS, LIST_FIELDS, OWN_VOCABULARY, TEXT_FIELDS
 from vidpipe.tagging.rule import FullRuleSource
 from vidpipe.tagging.rule_check import check_rules
 from vidpipe.tagging.rule_files import RuleFile
 from vidpipe.tagging.rules import parse_rules
+from vidpipe_tests.tagging.one_file import parse_categories
 
 PAGE = Path(__file__).parents[2] / "docs" / "rules.md"
 

@@ -8,12 +8,14 @@ import pytest
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings.home import DEFAULT_RULES
-from vidpipe.tagging.categories import classify, parse_categories
+from vidpipe.tagging.categories import classify
 from vidpipe.tagging.evaluation import evaluate
 from vidpipe.tagging.explanation import explain
-from vidpipe.tagging.facts import FIELDS, FieldSpec, RuleFacts, SeenObject, Vocabulary
+from vidpipe.tagging.facts import RuleFacts, SeenObject
+from vidpipe.tagging.fields import FIELDS, FieldSpec, Vocabulary
 from vidpipe.tagging.rules import parse_rules
 from vidpipe.text.words import TimedText
+from vidpipe_tests.tagging.one_file import parse_categories
 
 SPEECH = TimedText.of(
     "speech", "someone says", [(12.4, "A rocket, in the outer"), (40, "space. Rockets!"), (61, "Rocket")]

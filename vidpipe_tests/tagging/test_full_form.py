@@ -6,8 +6,9 @@ import pytest
 
 from vidpipe.errors import SettingsError
 from vidpipe.tagging.evaluation import evaluate
-from vidpipe.tagging.facts import LIST_FIELDS, OWN_VOCABULARY, TEXT_FIELDS, RuleFacts
+from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.field_conditions import parse_field_condition
+from vidpipe.tagging.fields import LIST_FIELDS, OWN_VOCABULARY, TEXT_FIELDS
 from vidpipe.tagging.made_up_facts import made_up_facts
 from vidpipe.tagging.rules import parse_rules
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from vidpipe.settings import init_home, load
-from vidpipe.tagging.facts import OWN_VOCABULARY
+from vidpipe.tagging.fields import OWN_VOCABULARY
 from vidpipe.tagging.rule_check import RuleFinding, check_rules
 from vidpipe.tagging.rules import build_rules
 
@@ -51,6 +51,7 @@ def test_errors_of_all_files_and_rules_are_reported_at_once() -> None:
         ("{a: {speech|exists: false}, b: {speech|word: x}}", "a and b"),
         ("{a: {resolution|gt: 4K}, b: {resolution|lt: HD}, c: {year: 1}, d: {year|lt: 1}}", "(a and b) or (c and d)"),
         ("{a: {year|lt: 5}, b: {year|lt: 6}, c: {year|gt: 7}}", "c and (a or b)"),
+        ("{a: {answers.mood|gt: 3}, b: {answers.mood: happy}}", "b and a"),
     ],
 )
 def test_a_condition_that_can_never_be_true_is_found(selections: str, condition: str) -> None:
@@ -70,6 +71,7 @@ def test_a_condition_that_can_never_be_true_is_found(selections: str, condition:
         ("{a: {year|lt: 5}, b: {year|gt: 6}, c: {year|gt: 7}}", "c and (a or b)"),
         ("{a: {title|word: x}, b: {title|phrase: x}}", "a and not b"),
         ("{a: {answers.q: yes}, b: {answers.q: no}}", "a and b"),
+        ("{a: {answers.mood: happy}, b: {answers.mood|gt: 3}}", "a and not b"),
     ],
 )
 def test_a_condition_that_can_be_true_is_not_complained_about(selections: str, condition: str) -> None:
@@ -121,11 +123,31 @@ def test_the_tests_in_a_file_are_run() -> None:
     assert "skipped" in skipped.sentence
 
 
+@pytest.mark.parametrize(
+    ("facts", "key"),
+    [
+        ("{objects: {car: {share: half}}}", "objects.car.share"),
+        ("{model_tags: {car: sure}}", "model_tags.car"),
+    ],
+)
+def test_a_made_up_fact_of_another_type_fails_its_test(facts: str, key: str) -> None:
+    selections = "{a: {objects.car|share|gte: 0.5}, b: {model_tags.car|confidence|gte: 0.5}}"
+    more = f"tags: [x], condition: a or b, tests: [{{facts: {facts}, expect: [x]}}]"
+    (one,) = found("rules:" + rule("a", selections, more))
+    assert one.sentence.startswith(f'Its test 1 fails: "{key}" takes a number')
+
+
 def test_a_draft_replaces_the_rule_of_the_same_id_and_is_checked_alone() -> None:
     wrong = "rules:" + rule("a", "{a: {brightness|gt: 18}}") + rule("b", "{a: {brightness|gt: 19}}")
     assert not found(wrong, "rules:" + rule("a", "{a: {brightness|gt: 0.5}}"))
     (one,) = found(wrong, "rules:" + rule("a", "{a: {brightness|gt: 20}}"))
     assert one.file == "draft.yaml"
+
+
+def test_a_draft_replaces_a_rule_whose_name_differs_in_case_as_applying_it_does() -> None:
+    short = '[{{"name": "{name}", "tags": ["x"], "metadata_conditions": {{"brightness_gt": {value}}}}}]'
+    assert not check_rules({"a.json": short.format(name="Night", value=18)},
+                           {"b.json": short.format(name="night ", value=0.5)}, OWN_VOCABULARY, {})  # fmt: skip
 
 
 def test_the_default_rules_pass_their_tests_and_have_no_findings() -> None:

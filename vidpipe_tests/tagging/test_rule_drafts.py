@@ -10,8 +10,9 @@ import pytest
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
+from vidpipe.tagging.parsing import parse_document
 from vidpipe.tagging.rule_drafts import with_draft
-from vidpipe.tagging.rule_files import RuleFile, parse_document
+from vidpipe.tagging.rule_files import RuleFile
 
 SETTINGS = Settings(home=Path("/nowhere"))
 TAGS, CATEGORIES, MORE = "rules/custom_tags.json", "rules/categories.json", "rules/more.yaml"

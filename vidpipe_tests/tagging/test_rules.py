@@ -14,8 +14,8 @@ from vidpipe.settings.schema import Rules
 from vidpipe.stages.results import Tag
 from vidpipe.tagging.categories import build_categories
 from vidpipe.tagging.evaluation import evaluate
+from vidpipe.tagging.rule_files import read_text
 from vidpipe.tagging.rules import build_rules, parse_rules
-from vidpipe.tagging.rules_file import read_text
 from vidpipe_tests.tagging.facts import facts_of
 
 #: The example that the older script's users have.

@@ -8,18 +8,12 @@ import pytest
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
 from vidpipe.settings.home import DEFAULT_RULES
-from vidpipe.tagging.categories import (
-    CategorySet,
-    build_categories,
-    classify,
-    explain_categories,
-    parse_categories,
-    parse_category_set,
-)
+from vidpipe.tagging.categories import CategorySet, build_categories, classify, explain_categories, parse_category_set
 from vidpipe.tagging.facts import RuleFacts, SeenObject
 from vidpipe.tagging.rule_files import RuleFile
 from vidpipe.text.words import TimedText
 from vidpipe_tests.tagging.facts import facts_of
+from vidpipe_tests.tagging.one_file import parse_categories
 
 NIGHT = """{
   "Sports": {

@@ -160,7 +160,7 @@ class ClipMaker:
         parts: dict[ClipRequest, EncodePart] = {}
         for one in requests:
             if frames := source.times.between(one.start_s, one.end_s):
-                path = self._path(one)
+                path = self._path(one, source)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 partial = path.with_name(f"{PARTIAL}{uuid.uuid4().hex}{path.suffix}")
                 parts[one] = EncodePart(partial, frames, one.crop or self._form.crop)
@@ -187,7 +187,7 @@ class ClipMaker:
         return made
 
     def _finish(self, request: ClipRequest, part: EncodePart, source: _Source, original: Path) -> Clip:
-        times, frames, path = source.times, part.frames, self._path(request)
+        times, frames, path = source.times, part.frames, self._path(request, source)
         if self._fast:
             order = self._order(original, source)
             with memory.reading(order.limits):
@@ -225,10 +225,10 @@ class ClipMaker:
         limit, rate = self._form.max_frame_rate, source.facts["frame_rate"]
         return limit if limit and rate and rate > limit * _RATE_JITTER else None
 
-    def _path(self, request: ClipRequest) -> Path:
-        key, known = self.key(request), self._sources.get(request.video)
-        suffix = copy_suffix(known.facts["container"], known.facts["video_codec"]) if self._fast and known else ".mp4"
-        return clips_folder(self._library.settings, request.video) / f"{key}{suffix}"
+    def _path(self, request: ClipRequest, source: _Source | None = None) -> Path:
+        copied = source.facts if self._fast and source else None
+        suffix = copy_suffix(copied["container"], copied["video_codec"]) if copied else ".mp4"
+        return clips_folder(self._library.settings, request.video) / f"{self.key(request)}{suffix}"
 
     def _made(self, request: ClipRequest) -> Clip | None:
         path = self._path(request)

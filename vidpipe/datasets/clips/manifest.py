@@ -12,7 +12,6 @@ from typing import Any
 
 from vidpipe.datasets.clips.maker import Clip, ClipRequest
 from vidpipe.datasets.clips.ranges import ClipRange
-from vidpipe.datasets.items import Span
 from vidpipe.datasets.target import Target
 from vidpipe.errors import SettingsError, VidpipeError, visible
 
@@ -77,7 +76,7 @@ class Manifest:
         part: ClipRange,
         request: ClipRequest,
         clip: Clip | VidpipeError | None,
-        damaged: Sequence[Span],
+        damaged: Sequence[tuple[float, float]],
     ) -> None:
         """Put a copy of a clip into the folder, unless it is there, or note why there is none.
 

@@ -110,15 +110,21 @@ def by_table(path: Path, resolve: Callable[[str], str]) -> dict[str, list[ClipRa
     Raises:
         SettingsError: The file cannot be read, or a row is wrong.
     """
+    shown = readable(str(path))
     try:
         with open_regular(path) as file:
             data = file.read(_MOST_BYTES + 1)
-        rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig")), strict=True, skipinitialspace=True)
-        columns = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
         if len(data) > _MOST_BYTES:
-            raise SettingsError(f"{path} is larger than {_MOST_BYTES >> 20} MiB.", "Divide it.")
+            raise SettingsError(f"{shown} is larger than {_MOST_BYTES >> 20} MiB.", "Divide it.")
+        rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig")), strict=True, skipinitialspace=True)
+    except OSError as error:
+        raise SettingsError(f"{shown} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{shown} is not UTF-8 text: invalid byte at position {error.start}.") from None
+    try:
+        columns = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
         if not {"video", "start", "end"} <= columns.keys():
-            raise SettingsError(f"{path} lacks a column.", "Its first line names the columns video, start and end.")
+            raise SettingsError(f"{shown} lacks a column.", "Its first line names the columns video, start and end.")
         found: dict[str, list[ClipRange]] = {}
         known: dict[str, str] = {}
         for row in rows:
@@ -128,12 +134,9 @@ def by_table(path: Path, resolve: Callable[[str], str]) -> dict[str, list[ClipRa
             if end_s <= start_s or rows.line_num > _MOST_ROWS:
                 raise ValueError("the end is not after the start" if end_s <= start_s else "too many rows")
             found.setdefault(video, []).append(ClipRange(start_s, end_s, cell.get("label", ""), cell.get("name", "")))
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from error
     except (csv.Error, ValueError, NoSuchVideo) as error:
-        line = f", line {rows.line_num}" if "rows" in locals() else ""
         what = error.message if isinstance(error, NoSuchVideo) else f"{error}."
-        raise SettingsError(f"{readable(str(path))}{line}: {what}", "docs/datasets.md shows such a file.") from error
+        raise SettingsError(f"{shown}, line {rows.line_num}: {what}", "docs/datasets.md shows such a file.") from error
     return found
 
 

@@ -13,8 +13,7 @@ from vidpipe.datasets.duplicates.decisions import distinct_pairs
 from vidpipe.datasets.duplicates.groups import groups_of
 from vidpipe.datasets.duplicates.index import DuplicateIndex, Progress
 from vidpipe.datasets.duplicates.prints import stored_print
-from vidpipe.datasets.groups import DUPLICATES, Link
-from vidpipe.datasets.groups import groups_of as linked_groups
+from vidpipe.datasets.groups import DUPLICATES, Link, linked_groups
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked, name_of

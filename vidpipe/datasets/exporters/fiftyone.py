@@ -5,12 +5,12 @@ FiftyOne takes labels.json for ground truth. What rules and models found is in p
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from typing import Any
 
 from vidpipe.datasets.exporters.exporter import ExportJob
 from vidpipe.datasets.item import DatasetItem
+from vidpipe.library.queries.json_encoding import to_json
 
 
 def export(job: ExportJob) -> None:
@@ -21,8 +21,7 @@ def export(job: ExportJob) -> None:
             found[f"{item.folder}{name}.json"][item.key] = detections
     for file, labels in found.items():
         classes = sorted({one["label"] for detections in labels.values() for one in detections})
-        content = json.dumps({"classes": classes, "labels": labels}, ensure_ascii=False, indent=1)
-        job.target.write(file, content.encode("utf-8", "replace"))
+        job.target.write(file, to_json({"classes": classes, "labels": labels}, indent=1))
 
 
 def _labels(item: DatasetItem) -> list[dict[str, Any]]:

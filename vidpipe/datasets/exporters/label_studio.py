@@ -16,6 +16,7 @@ from vidpipe.datasets.exporters.exporter import ExportJob
 from vidpipe.datasets.exporters.timecode import exact_rate
 from vidpipe.datasets.item import DatasetItem
 from vidpipe.errors import SettingsError, VidpipeError
+from vidpipe.library.queries.json_encoding import to_json
 from vidpipe.text.messages import single_line
 
 _LOCAL_FILE = "/data/local-files/?d="
@@ -38,8 +39,7 @@ def export(job: ExportJob) -> None:
         for region in tasks[-1]["predictions"][0]["result"]:
             offered[region["from_name"]].update(region["value"][region["type"]])
     offered["scenes"] |= offered["tags"]
-    content = json.dumps(tasks, ensure_ascii=False, indent=1)
-    job.target.write("tasks.json", content.encode("utf-8", "replace"))
+    job.target.write("tasks.json", to_json(tasks, indent=1))
     job.target.write("label_config.xml", _config(offered))
 
 

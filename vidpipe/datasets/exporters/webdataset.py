@@ -56,10 +56,7 @@ def _write(job: ExportJob, name: str, samples: list[_Sample]) -> bool:
     if not job.target.has(name, _made_of(samples)):
         samples = [sample for sample in samples if _readable(job, sample.item)]
         if samples and not job.target.has(name, made_of := _made_of(samples)):
-            with (
-                job.target.open(name, made_of) as file,
-                tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar,
-            ):
+            with job.target.open(name, made_of) as file, open_shard(file) as tar:
                 for item, _, text in samples:
                     with job.media.file(item, mp4=True) as path, path.open("rb") as video:
                         _add(tar, f"{item.key}.json", len(text), io.BytesIO(text))
@@ -67,6 +64,11 @@ def _write(job: ExportJob, name: str, samples: list[_Sample]) -> bool:
     for sample in samples:
         job.done(sample.item)
     return bool(samples)
+
+
+def open_shard(file: IO[bytes]) -> tarfile.TarFile:
+    """Return a tar file to write to. Its headers are those of ustar, but for videos beyond 8 GiB, which need pax."""
+    return tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT)
 
 
 def _made_of(samples: list[_Sample]) -> str:

@@ -42,7 +42,6 @@ _DATABASES: Mapping[str, tuple[str, dict[str, Any], str]] = {
     ),
     "sqlite": ("sqlite", {"timeout": 60}, "SELECT 1"),  # for readers, which block a writer
 }  # fmt: skip
-#: Rows of videos, or of sources, in one transaction.
 _BATCH = 200
 
 
@@ -71,7 +70,7 @@ class MirrorReport:
 
 def mirror(
     library: Library, *, rebuild: bool = False, cancelled: Event | None = None,
-    progress: Progress = lambda part, done, total: None,
+    progress: Progress = lambda part, done, total: None, batch: int = _BATCH,
 ) -> MirrorReport:  # fmt: skip
     """Bring the mirror that [Mirror] URL names up to date; create its tables if there are none.
 
@@ -80,6 +79,7 @@ def mirror(
         rebuild: Write everything again, also into the mirror of another library.
         cancelled: Stops the work once set.
         progress: Told how much is done.
+        batch: Rows of videos, or of sources, in one transaction.
 
     Raises:
         SettingsError: There is no URL, or its database does not fit.
@@ -90,7 +90,7 @@ def mirror(
     shown = redact(url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True))
     with _errors_explained(shown), _locked(url, shown) as connection:
         _prepare(connection, {"library_id": state.epoch, "schema_version": VERSION}, rebuild=rebuild)
-        run = _Run(library, connection, MirrorReport(shown), cancelled or Event(), progress)
+        run = _MirrorRun(library, connection, MirrorReport(shown), cancelled or Event(), progress, batch)
         run.follow_videos()
         run.follow_sources()
         run.report.interrupted = run.cancelled.is_set()
@@ -104,12 +104,13 @@ def mirror(
 
 
 @dataclass
-class _Run:
+class _MirrorRun:
     library: Library
     connection: sa.Connection
     report: MirrorReport
     cancelled: Event
     progress: Progress
+    batch: int
 
     def follow_videos(self) -> None:
         found = self.library.collections["videos"].find({}, {"change_seq": 1}).hint("change_seq")
@@ -182,11 +183,11 @@ class _Run:
                 )
             self.report.removed[table.name] += done.rowcount
         changed = [one for one, version in today.items() if known.get(one) != version]
-        for number, batch in enumerate(chunked(changed, _BATCH)):
+        for number, ids in enumerate(chunked(changed, self.batch)):
             if self.cancelled.is_set():
                 return
-            put(batch)
-            self.progress(table.name, number * _BATCH + len(batch), len(changed))
+            put(ids)
+            self.progress(table.name, number * self.batch + len(ids), len(changed))
 
 
 def _prepare(connection: sa.Connection, ours: dict[str, str], *, rebuild: bool) -> None:

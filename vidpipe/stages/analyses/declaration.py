@@ -13,7 +13,7 @@ from vidpipe.settings import Settings
 from vidpipe.settings.operation import Section
 from vidpipe.stages.contract import Stage, StageResource
 from vidpipe.stages.search_fields import Moment
-from vidpipe.tagging.facts import FIELD_NAMES, TEXTS, FieldSpec, Vocabulary
+from vidpipe.tagging.fields import FIELD_NAMES, TEXTS, FieldSpec, Vocabulary
 
 
 @dataclass(frozen=True)

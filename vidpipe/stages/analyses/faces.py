@@ -5,16 +5,16 @@ from vidpipe.models.worker import WorkerModel
 from vidpipe.stages.analyses import packed_frames
 from vidpipe.stages.analyses.declaration import RuleField
 from vidpipe.stages.analyses.picture_analysis import picture_analysis
-from vidpipe.stages.analyses.results import Faces, FrameFaces, UsedModel
+from vidpipe.stages.analyses.results import FacesResult, FrameFaces, used_models
 from vidpipe.stages.contract import Item, StageContext, per_video
-from vidpipe.tagging.facts import FIELDS
+from vidpipe.tagging.fields import FIELDS
 
 #: Most faces of all frames in a result; the most certain ones are kept.
 _MOST_FACES = 20_000
 
 
 @per_video
-def detect_faces(item: Item, context: StageContext) -> Faces:
+def detect_faces(item: Item, context: StageContext) -> FacesResult:
     """Detect the faces in the packed frames of one video."""
     model: WorkerModel = context.resources["faces_model"]
     examined = _examined(item, context, model)
@@ -29,8 +29,8 @@ def detect_faces(item: Item, context: StageContext) -> Faces:
     ]
     seconds = packed_frames.seconds_of_frames([frame for frame, _ in examined], item["scenes.scenes"])
     seen_s = sum(time_s for time_s, frame in zip(seconds, frames, strict=True) if frame.faces)
-    return Faces(
-        models=tuple(UsedModel(**use) for use in model.uses),
+    return FacesResult(
+        models=used_models(model),
         frames=tuple(frame for frame in frames if frame.faces),
         count=max((len(frame.faces) for frame in frames), default=0),
         share=round(seen_s / sum(seconds), 4) if seen_s else 0.0,
@@ -57,11 +57,12 @@ def _examined(item: Item, context: StageContext, model: WorkerModel) -> list[tup
 
 
 ANALYSIS = picture_analysis(
-    Faces,
+    "faces",
+    FacesResult,
     detect_faces,
     "How many faces the frames show, where, and how large. Nobody is recognized.",
-    ("centerface", "ssd", "detr"),
-    ("faces.min_confidence",),
+    outputs=("centerface", "ssd", "detr"),
+    settings=("faces.min_confidence",),
     rule_fields=(RuleField(FIELDS["face_count"], "faces.count"), RuleField(FIELDS["face_share"], "faces.share")),
     columns={"face_count": lambda stored: stored.get("count"), "face_share": lambda stored: stored.get("share")},
 )

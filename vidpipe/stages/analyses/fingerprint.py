@@ -8,13 +8,13 @@ from vidpipe.errors import VidpipeError
 from vidpipe.media.decode_plan import audio_stream
 from vidpipe.media.sound import drop_sound, kept_sound
 from vidpipe.stages.analyses.declaration import Analysis
-from vidpipe.stages.analyses.results import Fingerprint
+from vidpipe.stages.analyses.results import FingerprintResult
 from vidpipe.stages.analyses.speech import DECODED_BY, hears
 from vidpipe.stages.contract import Item, Stage, StageContext, StageError, per_video
 
 
 @per_video
-def take_fingerprint(item: Item, context: StageContext) -> Fingerprint:
+def take_fingerprint(item: Item, context: StageContext) -> FingerprintResult:
     """Hash the pictures and the sound of one video."""
     from vidpipe.media.perceptual_hash import has_pictures  # imports numpy and OpenCV
     from vidpipe.stages.video_decode import decode_samples
@@ -25,8 +25,7 @@ def take_fingerprint(item: Item, context: StageContext) -> Fingerprint:
             decode_samples(item, context)
         return _fingerprint(item, context)
     except OSError as error:
-        hint = "Check the disk and the permissions of ProcessedDirectory; then run `vidpipe run --retry`."
-        raise StageError(f"{item.name}: its pictures could not be kept: {error}.", hint, transient=True) from error
+        raise StageError.of_disk(item, "its pictures", error, context.settings) from error
     except VidpipeError:
         heard_later = False
         raise
@@ -35,7 +34,7 @@ def take_fingerprint(item: Item, context: StageContext) -> Fingerprint:
             drop_sound(context.settings, item.sha256)
 
 
-def _fingerprint(item: Item, context: StageContext) -> Fingerprint:
+def _fingerprint(item: Item, context: StageContext) -> FingerprintResult:
     import numpy as np
 
     from vidpipe.media import perceptual_hash
@@ -45,7 +44,7 @@ def _fingerprint(item: Item, context: StageContext) -> Fingerprint:
     interval_s, hashes, flat, whole = perceptual_hash.video_hashes(*kept, item["scenes.scenes"], size, duration_s)
     stream = audio_stream(item["metadata.audio"])
     sound = None if stream is None else kept_sound(context.settings, item.sha256, stream)
-    return Fingerprint(
+    return FingerprintResult(
         duration_s=duration_s,
         interval_s=interval_s,
         hashes=perceptual_hash.packed_bits(hashes),
@@ -59,7 +58,7 @@ STAGE = Stage(
     name="fingerprint",
     job="prepare",
     description="Perceptual hashes of pictures and sound, by which copies and parts of a video are found.",
-    result=Fingerprint,
+    result=FingerprintResult,
     function=take_fingerprint,
     reads=(
         "raw_video.content",

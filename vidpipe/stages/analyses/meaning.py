@@ -14,10 +14,11 @@ from vidpipe.models.frame_embedding import build_frame_model
 from vidpipe.models.text_embedding import build_text_model
 from vidpipe.stages.analyses.declaration import Analysis, RuleField, found_texts
 from vidpipe.stages.analyses.packed_frames import READS, ask, examine
-from vidpipe.stages.analyses.results import CategorySuggestion, EmbeddedPart, FrameLabel, Meaning, UsedModel
+from vidpipe.stages.analyses.results import CategorySuggestion, EmbeddedPart, FrameLabel, MeaningResult, used_models
 from vidpipe.stages.contract import Item, Stage, StageContext, StageResource, per_video
 from vidpipe.stages.search_fields import Moment
-from vidpipe.tagging.facts import FIELDS
+from vidpipe.tagging.fields import FIELDS
+from vidpipe.text.words import digest, normalize
 
 if TYPE_CHECKING:
     from vidpipe.models.worker import WorkerModel
@@ -49,8 +50,6 @@ class CategorySentences:
     @property
     def version(self) -> str:
         """Identifies names and sentences."""
-        from vidpipe.text.words import digest
-
         return digest(*(part for pair in self.sentences.items() for part in pair))
 
     def texts(self) -> Mapping[str, str]:
@@ -80,7 +79,7 @@ class _Text(NamedTuple):
 
 
 @per_video
-def embed(item: Item, context: StageContext) -> Meaning:
+def embed(item: Item, context: StageContext) -> MeaningResult:
     """Return the embeddings of a video's texts, parts and frames, and the category that is nearest."""
     from vidpipe.text.languages import detected_language
 
@@ -98,7 +97,7 @@ def embed(item: Item, context: StageContext) -> Meaning:
     ]
     own = _joined((text.lines for text in texts if text.name not in _OUR_WORDS), _LONGEST_BYTES)
     frames = _frames(item, frame_model, context) if frame_model.installed else []
-    return Meaning(
+    return MeaningResult(
         vector=vector,
         parts=tuple(embedded),
         frame_vectors=tuple(frames),
@@ -106,13 +105,11 @@ def embed(item: Item, context: StageContext) -> Meaning:
         language=detected_language(own),
         suggestion=_suggestion(whole, vector, model, context),
         labels=tuple(_labels([of_frame for _, of_frame in frames], frame_model, context)),
-        models=tuple(UsedModel(**use) for use in (*model.uses, *frame_model.uses)),
+        models=used_models(model, frame_model),
     )
 
 
 def _suggestion(text: str, vector: str, model: WorkerModel, context: StageContext) -> CategorySuggestion | None:
-    from vidpipe.text.words import normalize
-
     sentences: CategorySentences = context.resources["category_sentences"]
     if not vector or len(set(normalize(text).split())) < _FEWEST_WORDS:
         return None
@@ -204,7 +201,7 @@ ANALYSIS = Analysis(
         name="meaning",
         job="label",
         description="What the video is about: embeddings of its texts, their language, and the nearest category.",
-        result=Meaning,
+        result=MeaningResult,
         function=embed,
         reads=(*READS, "ingest.titles", "metadata.cues", "metadata.title"),
         optional_reads=("descriptions.measured", "descriptions.scenes", "descriptions.text"),

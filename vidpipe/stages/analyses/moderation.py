@@ -4,13 +4,13 @@ from vidpipe.models.worker import WorkerModel
 from vidpipe.stages.analyses import packed_frames
 from vidpipe.stages.analyses.declaration import RuleField
 from vidpipe.stages.analyses.picture_analysis import picture_analysis
-from vidpipe.stages.analyses.results import Moderation, SceneScore, UsedModel
+from vidpipe.stages.analyses.results import ModerationResult, SceneScore, used_models
 from vidpipe.stages.contract import Item, StageContext, per_video
-from vidpipe.tagging.facts import FIELDS
+from vidpipe.tagging.fields import FIELDS
 
 
 @per_video
-def rate_frames(item: Item, context: StageContext) -> Moderation:
+def rate_frames(item: Item, context: StageContext) -> ModerationResult:
     """Rate the packed frames of one video: the score of a frame is that of the labels that the model's card names."""
     model: WorkerModel = context.resources["moderation_model"]
     highest: dict[int, float] = {}
@@ -18,8 +18,8 @@ def rate_frames(item: Item, context: StageContext) -> Moderation:
         score = max((sure for _, sure, _ in found), default=0.0)
         highest[frame.scene] = max(score, highest.get(frame.scene, 0.0))
     scenes = item["scenes.scenes"]
-    return Moderation(
-        models=tuple(UsedModel(**use) for use in model.uses),
+    return ModerationResult(
+        models=used_models(model),
         scenes=tuple(
             SceneScore(index=index, start_s=scenes[index].start_s, end_s=scenes[index].end_s, score=round(score, 3))
             for index, score in highest.items()
@@ -29,10 +29,11 @@ def rate_frames(item: Item, context: StageContext) -> Moderation:
 
 
 ANALYSIS = picture_analysis(
-    Moderation,
+    "moderation",
+    ModerationResult,
     rate_frames,
     "How likely frames are to show nudity: a hint for reviewers, unreliable on animation.",
-    ("scores",),
+    outputs=("scores",),
     rule_fields=(RuleField(FIELDS["moderation_score"], "moderation.score"),),
     columns={"moderation_score": lambda stored: stored.get("score")},
 )

@@ -13,13 +13,13 @@ from vidpipe.stages.analyses.results import (
     DetectedObject,
     FrameObjects,
     ObjectLabel,
-    Objects,
+    ObjectsResult,
     SceneObjects,
-    UsedModel,
+    used_models,
 )
 from vidpipe.stages.contract import Item, StageContext, per_video
 from vidpipe.stages.search_fields import Moment
-from vidpipe.tagging.facts import FIELDS
+from vidpipe.tagging.fields import FIELDS
 
 #: Most objects in all frames of a result, and most labels of a scene; the most certain ones are kept.
 _MOST_OBJECTS, _MOST_LABELS = 20_000, 50
@@ -34,7 +34,7 @@ _Seen = tuple[PackedFrame, float, Sequence[DetectedObject]]
 
 
 @per_video
-def detect_objects(item: Item, context: StageContext) -> Objects:
+def detect_objects(item: Item, context: StageContext) -> ObjectsResult:
     """Detect the objects in the packed frames of one video."""
     model: WorkerModel = context.resources["objects_model"]
     least = context.settings.objects.min_confidence
@@ -54,8 +54,8 @@ def detect_objects(item: Item, context: StageContext) -> Objects:
     seen = [(frame, time_s, some[:most]) for frame, time_s, some in zip(frames, seconds, believed, strict=True)]
     labels = _labels(seen, model.installed[0].card.get("stated") or None)
     certain = [label.label for label in labels if label.certain]
-    return Objects(
-        models=tuple(UsedModel(**use) for use in model.uses),
+    return ObjectsResult(
+        models=used_models(model),
         frames=tuple(
             FrameObjects(time_s=frame.time_s, scene=frame.scene, objects=tuple(objects))
             for frame, _, objects in seen
@@ -114,11 +114,12 @@ def _moments(scenes: Sequence[SceneObjects]) -> Iterator[Moment]:
 
 
 ANALYSIS = picture_analysis(
-    Objects,
+    "objects",
+    ObjectsResult,
     detect_objects,
     "Which things appear in the frames, according to an object detector.",
-    ("ssd", "detr", "scores"),
-    ("objects.min_confidence",),
+    outputs=("ssd", "detr", "scores"),
+    settings=("objects.min_confidence",),
     evidence=(EvidenceText("objects", "it shows", "objects.scenes", _moments),),
     rule_fields=(RuleField(FIELDS["object"], "objects.labels", lambda labels: tuple(label.label for label in labels)),),
     columns={"objects": lambda stored: ", ".join(label["label"] for label in stored.get("labels") or ())},

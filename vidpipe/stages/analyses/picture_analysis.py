@@ -12,24 +12,26 @@ from vidpipe.stages.contract import Stage, StageFunction
 
 
 def picture_analysis(
+    name: str,
     result: type[AnalysisResult],
     function: StageFunction,
     description: str,
+    *,
     outputs: tuple[OutputFormat, ...],
     settings: tuple[str, ...] = (),
     **adds: Any,
 ) -> Analysis:
-    """Return the analysis that is called as its result, Faces as faces. Its model is the resource faces_model.
+    """Return an analysis whose model is a resource: `faces_model` of the analysis faces.
 
     Args:
+        name: Its name, and that of its section of config.ini.
         result: The model of its results.
         function: The function of its stage.
         description: The stage in one or two sentences.
-        outputs: The outputs of models that are of use to it. The model is Model in its section.
+        outputs: The outputs of models that are of use to it. The model is Model in the section.
         settings: The settings that its results depend on besides the model.
         adds: Evidence, fields and columns, see `Analysis`.
     """
-    name = result.__name__.lower()
 
     def build(settings: Settings) -> WorkerModel:
         return build_picture_model(settings, getattr(settings, name).model, *outputs)

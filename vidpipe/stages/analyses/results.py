@@ -6,24 +6,19 @@ Boxes are (left, top, width, height) as shares of the picture, 0 to 1. Times are
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from vidpipe.media import facts
 from vidpipe.models.embeddings import elements
 from vidpipe.models.frame_embedding import embedded_words
 from vidpipe.models.text_embedding import embedded_query
-from vidpipe.stages.contract import StageResult
+from vidpipe.models.worker import WorkerModel
+from vidpipe.stages.contract import Part, StageResult
 from vidpipe.stages.search_fields import Embedding, Moment, SearchField, stored
 from vidpipe.text import names
 
 Box = facts.Box
 Stored = Mapping[str, Any]
-
-
-class Part(BaseModel):
-    """Base of the models inside results."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class UsedModel(Part):
@@ -38,6 +33,11 @@ class UsedModel(Part):
     name: str
     version: str
     sha256: str
+
+
+def used_models(*models: WorkerModel) -> tuple[UsedModel, ...]:
+    """Return what results record of their models."""
+    return tuple(UsedModel(**use) for model in models for use in model.uses)
 
 
 class AnalysisResult(StageResult):
@@ -61,7 +61,7 @@ def _spoken(speech: Stored) -> Iterator[Moment]:
         yield Moment(segment["start_s"], segment["end_s"], segment["text"], segment.get("language") or "")
 
 
-class Speech(AnalysisResult):
+class SpeechResult(AnalysisResult):
     """What is said."""
 
     search_fields: ClassVar[tuple[SearchField, ...]] = (
@@ -112,7 +112,7 @@ def _shown(screen_text: Stored) -> Iterator[Moment]:
         yield Moment(entry["start_s"], entry["end_s"], entry["text"], entry.get("language") or "")
 
 
-class ScreenText(AnalysisResult):
+class ScreenTextResult(AnalysisResult):
     """What is written on screen."""
 
     search_fields: ClassVar[tuple[SearchField, ...]] = (
@@ -178,7 +178,7 @@ def _things(objects: Stored) -> Iterator[Moment]:
             yield Moment(scene["start_s"], scene["end_s"], label["label"], "en")
 
 
-class Objects(AnalysisResult):
+class ObjectsResult(AnalysisResult):
     """Which things appear."""
 
     search_fields: ClassVar[tuple[SearchField, ...]] = (
@@ -203,7 +203,7 @@ class FrameFaces(Part):
     faces: tuple[facts.Face, ...]
 
 
-class Faces(AnalysisResult):
+class FacesResult(AnalysisResult):
     """How many faces are seen, where, and how large."""
 
     search_fields: ClassVar[tuple[SearchField, ...]] = (
@@ -230,7 +230,7 @@ class SceneScore(Part):
     score: float
 
 
-class Moderation(AnalysisResult):
+class ModerationResult(AnalysisResult):
     """How likely frames are to show nudity, 0 to 1. A hint for a reviewer, not a verdict."""
 
     scenes: tuple[SceneScore, ...] = ()
@@ -241,7 +241,7 @@ class Moderation(AnalysisResult):
         return {"score": self.score}
 
 
-class Fingerprint(AnalysisResult):
+class FingerprintResult(AnalysisResult):
     """Perceptual hashes of pictures and sound, by which copies are found. Arrays are bytes in Base64."""
 
     duration_s: float = 0.0
@@ -307,7 +307,7 @@ class FrameLabel(Part):
     margin: float
 
 
-class Meaning(AnalysisResult):
+class MeaningResult(AnalysisResult):
     """What a video is about. Embeddings: see `vidpipe.models.embeddings`."""
 
     search_fields: ClassVar[tuple[SearchField, ...]] = (

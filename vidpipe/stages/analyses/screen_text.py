@@ -9,12 +9,12 @@ from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import Analysis, EvidenceText, RuleField
 from vidpipe.stages.analyses.packed_frames import READS, examine
-from vidpipe.stages.analyses.results import ScreenText, TextEntry, UsedModel
+from vidpipe.stages.analyses.results import ScreenTextResult, TextEntry, used_models
 from vidpipe.stages.analyses.screen_entries import entries, languages
 from vidpipe.stages.analyses.screen_lines import blocks
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
 from vidpipe.stages.search_fields import Moment
-from vidpipe.tagging.facts import FIELDS
+from vidpipe.tagging.fields import FIELDS
 
 _RESOURCE = "screen_text_model"
 #: Frames per request. Frames that equal their predecessor in a request are not read again.
@@ -41,7 +41,7 @@ def build_model(settings: Settings) -> WorkerModel:
 
 
 @per_video
-def read_screen(item: Item, context: StageContext) -> ScreenText:
+def read_screen(item: Item, context: StageContext) -> ScreenTextResult:
     """Read the packed frames of one video."""
     model: WorkerModel = context.resources[_RESOURCE]
     least = context.settings.screen_text.min_confidence
@@ -52,8 +52,8 @@ def read_screen(item: Item, context: StageContext) -> ScreenText:
             for frame, texts in examine(item, context, model, batch=BATCH)
         ]
     )
-    models = tuple(UsedModel(**use) for use in model.uses)
-    return ScreenText(models=models, entries=found, languages=languages(found))
+    models = used_models(model)
+    return ScreenTextResult(models=models, entries=found, languages=languages(found))
 
 
 def _moments(found: Sequence[TextEntry]) -> Iterator[Moment]:
@@ -70,7 +70,7 @@ ANALYSIS = Analysis(
         name="screen_text",
         job="prepare",
         description="Captions, titles and other text that is read in the packed frames.",
-        result=ScreenText,
+        result=ScreenTextResult,
         function=read_screen,
         reads=READS,
         settings=("screen_text.min_confidence",),

@@ -17,10 +17,10 @@ from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import Analysis, EvidenceText, RuleField
 from vidpipe.stages.analyses.packed_frames import ask
-from vidpipe.stages.analyses.results import Speech, SpeechSegment, UsedModel
+from vidpipe.stages.analyses.results import SpeechResult, SpeechSegment, used_models
 from vidpipe.stages.contract import Item, Stage, StageContext, StageError, per_video
 from vidpipe.stages.search_fields import Moment
-from vidpipe.tagging.facts import FIELDS
+from vidpipe.tagging.fields import FIELDS
 from vidpipe.text.messages import printable
 from vidpipe.text.names import UNKNOWN_LANGUAGES, language_code, language_name, short_language_code
 
@@ -35,14 +35,14 @@ _MAX_SEGMENTS, _MAX_CHARACTERS = 20_000, 500
 
 
 @per_video
-def recognize_speech(item: Item, context: StageContext) -> Speech:
+def recognize_speech(item: Item, context: StageContext) -> SpeechResult:
     """Find out what is said in one video."""
     options = context.settings.speech
     if options.use_subtitles and (cues := _wanted_cues(item, options.language)):
         return _result(cues, source="subtitles")
     stream = audio_stream(item["metadata.audio"])
     if stream is None:
-        return Speech()
+        return SpeechResult()
     model: WorkerModel = context.resources["speech_model"]
     declared = next((audio.language for audio in item["metadata.audio"] if audio.index == stream), None)
     try:
@@ -53,8 +53,7 @@ def recognize_speech(item: Item, context: StageContext) -> Speech:
             sound = decode_sound(item, context)
         answers = list(_answers(sound, item, context, model, language_code(declared or "")))
     except OSError as error:
-        hint = "Check the disk and the permissions of ProcessedDirectory; then run `vidpipe run --retry`."
-        raise StageError(f"{item.name}: its sound could not be written: {error}.", hint, transient=True) from error
+        raise StageError.of_disk(item, "its sound", error, context.settings) from error
     except VidpipeError:  # but not if the run is stopped: the next one continues with the sound
         drop_sound(context.settings, item.sha256)
         raise
@@ -74,7 +73,7 @@ def recognize_speech(item: Item, context: StageContext) -> Speech:
         source="recognition" if any(answer["speech"] for answer in answers) else "nothing",
         speech_s=round(sum(answer["speech"] for answer in answers), 2),
         music_s=round(sum(answer["music"] for answer in answers), 2),
-        models=tuple(UsedModel(**use) for use in model.uses),
+        models=used_models(model),
     )
 
 
@@ -114,12 +113,12 @@ def _wanted_cues(item: Item, language: str) -> list[SpeechSegment]:
     return []
 
 
-def _result(segments: Sequence[SpeechSegment], **facts: Any) -> Speech:
+def _result(segments: Sequence[SpeechSegment], **facts: Any) -> SpeechResult:
     kept = tuple(segment for segment in segments if segment.text)[:_MAX_SEGMENTS]
     spoken: Counter[str] = Counter()
     for segment in kept:
         spoken[segment.language] += round(100 * (segment.end_s - segment.start_s))
-    return Speech(segments=kept, languages=tuple(code for code, _ in spoken.most_common() if code), **facts)
+    return SpeechResult(segments=kept, languages=tuple(code for code, _ in spoken.most_common() if code), **facts)
 
 
 def build_speech_model(settings: Settings) -> WorkerModel:
@@ -163,7 +162,7 @@ STAGE = Stage(
     name="speech",
     job="prepare",
     description="What is said, with times, from subtitles or by speech recognition.",
-    result=Speech,
+    result=SpeechResult,
     function=recognize_speech,
     reads=(
         "raw_video.content",

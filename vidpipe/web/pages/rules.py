@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from vidpipe.tagging.facts import FIELD_NAMES, LIST_FIELDS, TEXT_FIELDS
 from vidpipe.tagging.field_conditions import MODIFIERS
+from vidpipe.tagging.fields import FIELD_NAMES, LIST_FIELDS, TEXT_FIELDS
 from vidpipe.tagging.rule import FullRuleSource
 from vidpipe.tagging.rule_files import rule_texts
 from vidpipe.web.access import Reader, Writer

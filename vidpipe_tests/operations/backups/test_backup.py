@@ -25,7 +25,7 @@ from vidpipe.runner.request import RunRequest
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings, init_home
 from vidpipe.settings.schema import Paths, Rules
-from vidpipe.tagging.rules_file import APPLIED
+from vidpipe.tagging.rule_files import APPLIED
 from vidpipe_tests.library.sample_library import CONTENTS, GRAPH, fill, plan_of, put, sha256_of
 from vidpipe_tests.operations.backups.backup_round_trip import backed_up, documents, everything, restored, shown
 

@@ -30,7 +30,7 @@ from vidpipe.operations.metrics import snapshot
 from vidpipe.operations.metrics.snapshot import HomeMetrics, QueueFigures
 from vidpipe.pipeline.instance import instance
 from vidpipe.settings import Settings, init_home
-from vidpipe.stages.contract import StageEvent
+from vidpipe.stages.events import StageEvent
 from vidpipe_tests.default_graph import GRAPH as ALL
 from vidpipe_tests.library.sample_library import GRAPH, HOSTILE, put
 from vidpipe_tests.operations.metrics.conftest import Page, page_of

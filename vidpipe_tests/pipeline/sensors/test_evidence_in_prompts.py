@@ -19,7 +19,7 @@ from vidpipe.runner.due import count_due
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings, load
-from vidpipe.stages.analyses.results import Speech, SpeechSegment
+from vidpipe.stages.analyses.results import SpeechResult, SpeechSegment
 from vidpipe.stages.contract import Item, StageContext, per_video
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.registry import build_graph
@@ -30,9 +30,9 @@ from vidpipe_tests.pipeline.sensors.ticks import Ticks
 
 
 @per_video
-def said(item: Item, context: StageContext) -> Speech:
+def said(item: Item, context: StageContext) -> SpeechResult:
     words = (context.settings.home / "said").read_text()
-    return Speech(segments=(SpeechSegment(start_s=0.1, end_s=0.5, text=words, language="en"),))
+    return SpeechResult(segments=(SpeechSegment(start_s=0.1, end_s=0.5, text=words, language="en"),))
 
 
 def graph_of(home: Path) -> StageGraph:

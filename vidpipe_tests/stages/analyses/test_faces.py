@@ -8,7 +8,7 @@ import pytest
 
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.faces import ANALYSIS
-from vidpipe.stages.analyses.results import Faces
+from vidpipe.stages.analyses.results import FacesResult
 from vidpipe_tests.clips import moving
 from vidpipe_tests.models.packaged_models import PackagedModels
 from vidpipe_tests.stages.analyses.packed_items import portrait_clip, result_of
@@ -17,9 +17,9 @@ from vidpipe_tests.stages.scene_items import scenes_of
 MODEL = "faces-centerface"
 
 
-def faces_in(path: Path, home: Path) -> Faces:
+def faces_in(path: Path, home: Path) -> FacesResult:
     found = result_of(ANALYSIS, scenes_of(path, home), Settings(home=home))
-    assert isinstance(found, Faces)
+    assert isinstance(found, FacesResult)
     return found
 
 

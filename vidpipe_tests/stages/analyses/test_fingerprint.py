@@ -14,7 +14,7 @@ from vidpipe.settings import Settings
 from vidpipe.settings.analyses import Analyses
 from vidpipe.stages import scenes, video_decode
 from vidpipe.stages.analyses import fingerprint
-from vidpipe.stages.analyses.results import Fingerprint
+from vidpipe.stages.analyses.results import FingerprintResult
 from vidpipe.stages.contract import Item, Stage, StageContext, StageResult
 from vidpipe_tests.clips import BITEXACT, ffmpeg
 
@@ -34,20 +34,29 @@ def run(stage: Stage, item: Item, settings: Settings) -> StageResult:
     return outcome.result
 
 
-def fingerprint_of(path: Path, home: Path, *, later: bool = False) -> Fingerprint:
+def item_of(path: Path, settings: Settings) -> Item:
+    """The video as the analysis gets it, its scenes found under these settings."""
     info = probe(path)
     fields = {f"metadata.{name}": getattr(info, name) for name in type(info).model_fields}
     fields |= {"raw_video.path": str(path), "raw_video.content": "0" * 64}
-    enabled = Settings(home=home, analyses=Analyses(enabled=("fingerprint",)))
-    cut = run(scenes.STAGE, Item(path.name, fields), Settings(home=home) if later else enabled)
+    cut = run(scenes.STAGE, Item(path.name, fields), settings)
     fields |= {f"scenes.{name}": getattr(cut, name) for name in type(cut).model_fields}
-    found = run(fingerprint.STAGE, Item(path.name, {name: fields[name] for name in fingerprint.STAGE.reads}), enabled)
+    return Item(path.name, {name: fields[name] for name in fingerprint.STAGE.reads})
+
+
+def enabled_in(home: Path) -> Settings:
+    return Settings(home=home, analyses=Analyses(enabled=("fingerprint",)))
+
+
+def fingerprint_of(path: Path, home: Path, *, later: bool = False) -> FingerprintResult:
+    enabled = enabled_in(home)
+    found = run(fingerprint.STAGE, item_of(path, Settings(home=home) if later else enabled), enabled)
     assert not sound_folder(enabled, path.name).exists()
-    assert isinstance(found, Fingerprint)
+    assert isinstance(found, FingerprintResult)
     return found
 
 
-def as_print(found: Fingerprint, name: str) -> VideoPrint:
+def as_print(found: FingerprintResult, name: str) -> VideoPrint:
     one = stored_print({"_id": name, "fingerprint": found.model_dump(mode="json")})
     assert one is not None
     return one
@@ -78,3 +87,14 @@ def test_a_boxed_copy_at_half_the_size_matches_and_black_is_flat(home: Path) -> 
 def test_a_document_without_fingerprint_has_no_print() -> None:
     assert stored_print({"_id": "a"}) is None
     assert stored_print({"_id": "a", "fingerprint": None}) is None
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_the_video_tried_again(home: Path) -> None:
+    item, elsewhere = item_of(pattern(home / "clip.mp4"), Settings(home=home)), enabled_in(home / "elsewhere")
+    elsewhere.derived_directory.parent.mkdir(parents=True)
+    elsewhere.derived_directory.write_text("a file")
+    (outcome,) = fingerprint.STAGE.function([item], StageContext(settings=elsewhere))
+    assert outcome.error is not None
+    assert outcome.error.transient
+    assert "its pictures could not be written" in outcome.error.message
+    assert str(elsewhere.derived_directory) in outcome.error.hint

@@ -15,7 +15,7 @@ from vidpipe.settings import Settings
 from vidpipe.settings.analyses import Analyses
 from vidpipe.stages.analyses import meaning
 from vidpipe.stages.analyses.declaration import Analysis, EnabledAnalyses, EvidenceText
-from vidpipe.stages.analyses.results import Meaning
+from vidpipe.stages.analyses.results import MeaningResult
 from vidpipe.stages.contract import Item, StageContext
 from vidpipe.stages.registry import build_resource
 from vidpipe.stages.results import SceneDescription
@@ -54,9 +54,9 @@ def item(*lengths_s: float, **changed: Any) -> Item:
     return Item("a" * 64, {**fields, **{name.replace("__", "."): value for name, value in changed.items()}})
 
 
-def made(one: Item, context: StageContext) -> Meaning:
+def made(one: Item, context: StageContext) -> MeaningResult:
     (outcome,) = meaning.embed([one], context)
-    assert isinstance(outcome.result, Meaning), outcome.error
+    assert isinstance(outcome.result, MeaningResult), outcome.error
     return outcome.result
 
 

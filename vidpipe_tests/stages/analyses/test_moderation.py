@@ -13,7 +13,7 @@ from PIL import Image
 from vidpipe.media.frame_pack import FramePack
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.moderation import ANALYSIS
-from vidpipe.stages.analyses.results import Moderation
+from vidpipe.stages.analyses.results import ModerationResult
 from vidpipe.stages.results import Scenes
 from vidpipe_tests.models.packaged_models import PackagedModels
 from vidpipe_tests.stages.analyses.packed_items import portrait_clip, result_of
@@ -40,7 +40,7 @@ def test_scores_are_those_of_the_described_preprocessing(home: Path, models_dire
     models = models_directory.into(home, MODEL)
     scenes = scenes_of(portrait_clip(home / "a.mp4"), home)
     found = result_of(ANALYSIS, scenes, Settings(home=home))
-    assert isinstance(found, Moderation)
+    assert isinstance(found, ModerationResult)
     assert found.score == found.scenes[0].score == pytest.approx(max(reference_scores(scenes, home, models)), abs=0.02)
     assert (found.scenes[0].start_s, found.scenes[0].end_s) == (0.0, scenes.duration_s)
 
@@ -51,5 +51,5 @@ def test_no_real_clip_needs_a_review(clips_directory: Path, home: Path, models_d
     settings = Settings(home=home)
     for clip in ("pancake.mkv", "bigbuckbunny.mp4", "h265.mp4"):
         found = result_of(ANALYSIS, scenes_of(clips_directory / clip, home), settings)
-        assert isinstance(found, Moderation)
+        assert isinstance(found, ModerationResult)
         assert found.score < 0.8  # of the default rule

@@ -10,7 +10,7 @@ from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import EnabledAnalyses
 from vidpipe.stages.analyses.object_agreement import agreed
 from vidpipe.stages.analyses.objects import ANALYSIS
-from vidpipe.stages.analyses.results import DetectedObject, Objects
+from vidpipe.stages.analyses.results import DetectedObject, ObjectsResult
 from vidpipe_tests.models.packaged_models import PackagedModels
 from vidpipe_tests.stages.analyses.packed_items import portrait_clip, result_of
 from vidpipe_tests.stages.scene_items import scenes_of
@@ -61,7 +61,7 @@ def test_a_portrait_shows_a_person_all_the_time(home: Path, models_directory: Pa
     models_directory.into(home, MODEL)
     scenes = scenes_of(portrait_clip(home / "a.mp4"), home)
     found = result_of(ANALYSIS, scenes, Settings(home=home))
-    assert isinstance(found, Objects)
+    assert isinstance(found, ObjectsResult)
     person = next(label for label in found.labels if label.label == "person")
     assert (person.label, person.count, person.share) == ("person", 1, 1.0)
     assert 0.5 < person.confidence < 0.9
@@ -97,7 +97,7 @@ def test_what_real_clips_show(
     """`wrong` is found, but not stated: the back of a van is no bus, and few labels are reliable."""
     models_directory.into(home, MODEL)
     found = result_of(ANALYSIS, scenes_of(clips_directory / clip, home), Settings(home=home))
-    assert isinstance(found, Objects)
+    assert isinstance(found, ObjectsResult)
     assert right <= {label.label for label in found.labels} <= right | wrong
     (*evidence,) = EnabledAnalyses((ANALYSIS,)).found({"objects.scenes": found.scenes})
     stated = {moment.text for text in evidence for moment in text.moments}

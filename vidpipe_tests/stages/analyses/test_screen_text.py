@@ -17,7 +17,7 @@ from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import EnabledAnalyses
 from vidpipe.stages.analyses.packed_frames import READS
-from vidpipe.stages.analyses.results import ScreenText, TextEntry
+from vidpipe.stages.analyses.results import ScreenTextResult, TextEntry
 from vidpipe.stages.analyses.screen_entries import entries, language_of, languages
 from vidpipe.stages.analyses.screen_lines import TextBlock, blocks
 from vidpipe.stages.analyses.screen_text import ANALYSIS, build_model
@@ -214,9 +214,9 @@ def outcome_of(item: Item, settings: Settings, model: WorkerModel) -> Outcome:
     return outcome
 
 
-def read(outcome: Outcome) -> ScreenText:
+def read(outcome: Outcome) -> ScreenTextResult:
     assert outcome.error is None, outcome.error
-    assert isinstance(outcome.result, ScreenText)
+    assert isinstance(outcome.result, ScreenTextResult)
     return outcome.result
 
 
@@ -267,8 +267,8 @@ def test_a_missing_model_is_unavailable_with_the_command_that_installs_it(home: 
 
 
 @pytest.fixture
-def clip(clips_directory: Path, home: Path, model: WorkerModel) -> Callable[[str], ScreenText]:
-    def of_clip(name: str) -> ScreenText:
+def clip(clips_directory: Path, home: Path, model: WorkerModel) -> Callable[[str], ScreenTextResult]:
+    def of_clip(name: str) -> ScreenTextResult:
         found = scenes_of(clips_directory / name, home)
         item = Item("a" * 64, {field: getattr(found, field.removeprefix("scenes.")) for field in READS})
         return read(outcome_of(item, Settings(home=home), model))
@@ -277,7 +277,7 @@ def clip(clips_directory: Path, home: Path, model: WorkerModel) -> Callable[[str
 
 
 @pytest.mark.soak
-def test_parts_of_a_watermark_are_one_text(clip: Callable[[str], ScreenText]) -> None:
+def test_parts_of_a_watermark_are_one_text(clip: Callable[[str], ScreenTextResult]) -> None:
     (watermark,) = [entry for entry in clip("dj2.mp4").entries if entry.kind == "small"]
     assert watermark.text.endswith("研究项目专用 仅用于学术研究")
     assert watermark.end_s == pytest.approx(5.8, abs=0.1)
@@ -292,7 +292,7 @@ def test_parts_of_a_watermark_are_one_text(clip: Callable[[str], ScreenText]) ->
     ],
 )  # fmt: skip
 def test_captions_of_real_clips_are_read(
-    clip: Callable[[str], ScreenText], name: str, captions: list[str], language: str
+    clip: Callable[[str], ScreenTextResult], name: str, captions: list[str], language: str
 ) -> None:
     result = clip(name)
     found = [entry.text for entry in result.entries if entry.kind == "caption"]
@@ -304,5 +304,5 @@ def test_captions_of_real_clips_are_read(
 @pytest.mark.parametrize(
     "name", ["bikes.mp4", "bigbuckbunny.mp4", "nasa.mp4", "pancake.mkv", "corrupted.mp4", "av1.mkv"]
 )
-def test_nothing_is_invented_on_real_clips_without_text(clip: Callable[[str], ScreenText], name: str) -> None:
+def test_nothing_is_invented_on_real_clips_without_text(clip: Callable[[str], ScreenTextResult], name: str) -> None:
     assert clip(name).entries == ()

@@ -58,9 +58,9 @@ def outcome_of(item: Item, settings: Settings, model: WorkerModel | None = None,
     return outcome
 
 
-def result_of(item: Item, settings: Settings, model: WorkerModel | None = None, **context: Any) -> results.Speech:
+def result_of(item: Item, settings: Settings, model: WorkerModel | None = None, **context: Any) -> results.SpeechResult:
     outcome = outcome_of(item, settings, model, **context)
-    assert isinstance(outcome.result, results.Speech), outcome.error
+    assert isinstance(outcome.result, results.SpeechResult), outcome.error
     return outcome.result
 
 
@@ -124,7 +124,7 @@ def test_gaps_are_silence_and_hidden_sound_is_dropped(tmp_path: Path) -> None:
 
 def test_a_video_without_sound_asks_no_model(tmp_path: Path, home: Path) -> None:
     found = result_of(item_of(clips.color_cuts(tmp_path / "silent.mp4"), speech.STAGE), settings_of(home))
-    assert found == results.Speech(source="nothing")
+    assert found == results.SpeechResult(source="nothing")
 
 
 def test_subtitles_in_the_wanted_language_are_used_instead(tmp_path: Path, home: Path) -> None:

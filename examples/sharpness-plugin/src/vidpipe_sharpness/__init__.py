@@ -9,10 +9,9 @@ from pydantic import Field
 from vidpipe.media.frame_pack import FramePack
 from vidpipe.settings.operation import Section
 from vidpipe.stages.analyses.declaration import Analysis, Column, EvidenceText, RuleField
-from vidpipe.stages.analyses.results import Part
-from vidpipe.stages.contract import Cancelled, Item, Stage, StageContext, StageResult, per_video
+from vidpipe.stages.contract import Cancelled, Item, Part, Stage, StageContext, StageResult, per_video
 from vidpipe.stages.search_fields import Moment, SearchField, stored
-from vidpipe.tagging.facts import FieldSpec
+from vidpipe.tagging.fields import FieldSpec
 
 
 class Sharpness(Section):
