@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from vidpipe.errors import VidpipeError
 from vidpipe.redaction import redact
-from vidpipe.safe_files import check_regular, open_regular
+from vidpipe.safe_files import check_regular, open_regular, read_limited
 from vidpipe.settings import Settings
 from vidpipe.sources.folder_changes import FolderChanges
 from vidpipe.sources.inputs import local_requests
@@ -102,7 +102,7 @@ def read_complete(path: Path, state: FileState, timing: WatchTiming) -> bytes | 
     """Return the contents that `state` belongs to; None if the file is being written or was just replaced.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: It cannot be read, or is too large.
     """
     rested_s = time.time() - state.since
     if rested_s < timing.list_rest_s:
@@ -110,7 +110,7 @@ def read_complete(path: Path, state: FileState, timing: WatchTiming) -> bytes | 
     with open_regular(path) as file:
         if _signature(os.fstat(file.fileno())) != state.signature:
             return None
-        data = file.read()
+        data = read_limited(file, path)
         if len(data) != state.signature[1] or _signature(os.fstat(file.fileno())) != state.signature:
             return None
     if _signature(path.stat()) != state.signature:
