@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from vidpipe.media.decode import HARMLESS
+from vidpipe.media.decoder_messages import HARMLESS
 from vidpipe.media.ffmpeg import ffprobe_command, lines
 
 #: (start, end) in seconds.

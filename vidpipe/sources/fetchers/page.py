@@ -15,8 +15,9 @@ from vidpipe.settings import Settings
 from vidpipe.sources.fetchers.fetcher import Attempts, FetchTask, ListedFile, TransferResult
 from vidpipe.sources.fetchers.http import PageFound, RemoteFile, Transfer
 from vidpipe.sources.fetchers.registry import Fetchers
-from vidpipe.sources.media_store import MediaStore, PartialFile
+from vidpipe.sources.media_store import MediaStore
 from vidpipe.sources.page_videos import PageVideo, WebPage, page_videos
+from vidpipe.sources.partial_file import PartialFile
 from vidpipe.sources.source_data import SourceData
 from vidpipe.sources.urls import SourceUrl, redacted_url
 
