@@ -12,7 +12,7 @@ import pytest
 
 from vidpipe.cli.doctor import check_all
 from vidpipe.errors import VidpipeError
-from vidpipe.media.ffmpeg import run
+from vidpipe.media.programs import run
 from vidpipe.operations.backups.backup import part_folder
 from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.instance import prepare

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vidpipe.media.decoder_messages import HARMLESS
-from vidpipe.media.ffmpeg import ffprobe_command, lines
+from vidpipe.media.ffmpeg import ffprobe_command
+from vidpipe.media.programs import lines
 
 #: (start, end) in seconds.
 Times = tuple[float, float]

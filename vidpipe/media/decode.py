@@ -27,7 +27,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vidpipe.media import ffmpeg, memory
+from vidpipe.media import memory, programs
 from vidpipe.media.decode_plan import DecodePlan, decode_command
 from vidpipe.media.decoder_messages import DecoderMessages
 from vidpipe.media.frame_pack import clarity
@@ -246,7 +246,7 @@ class DecodePass:
             writers = [descriptor for pipe in self._pipes for descriptor in pipe.writers]
             self._limits = memory.current()
             limit_bytes = self._memory.enter_context(self._limits.granted(programs=2 if self.packets else 1))
-            self._process = ffmpeg.spawn(command, stdout=None, pass_fds=writers, memory_bytes=limit_bytes)
+            self._process = programs.spawn(command, stdout=None, pass_fds=writers, memory_bytes=limit_bytes)
         except BaseException:
             self._memory.close()
             for pipe in self._pipes:
@@ -279,7 +279,7 @@ class DecodePass:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        ffmpeg.stop(self._process)
+        programs.stop(self._process)
         self._memory.close()
         for thread in (*self._readers, self._watcher):
             thread.join(_JOIN_TIMEOUT_S)

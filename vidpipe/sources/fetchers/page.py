@@ -13,8 +13,9 @@ from vidpipe.network.fetch_errors import FetchError
 from vidpipe.network.http_response import PartialState, Validators
 from vidpipe.settings import Settings
 from vidpipe.sources.fetchers.fetcher import Attempts, FetchTask, ListedFile, TransferResult
-from vidpipe.sources.fetchers.http import PageFound, RemoteFile, Transfer
+from vidpipe.sources.fetchers.http import PageFound, Transfer
 from vidpipe.sources.fetchers.registry import Fetchers
+from vidpipe.sources.fetchers.remote_file import RemoteFile
 from vidpipe.sources.media_store import MediaStore
 from vidpipe.sources.page_videos import PageVideo, WebPage, page_videos
 from vidpipe.sources.partial_file import PartialFile

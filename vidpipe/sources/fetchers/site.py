@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vidpipe.errors import UnavailableError, VidpipeError
-from vidpipe.media import ffmpeg
+from vidpipe.media import ffmpeg, programs
 from vidpipe.network.fetch_errors import FetchCancelled, FetchError
 from vidpipe.network.guard_proxy import GuardProxy
 from vidpipe.network.http_response import Validators
@@ -108,7 +108,7 @@ class SiteFetcher:
                 if cancelled.wait(0 if command == "knows" else limits.host_interval):
                     raise FetchCancelled
             program, window = [sys.executable, "-P", "-m", self.worker], time.monotonic()
-            process = ffmpeg.spawn(program, stdin=given, stdout=told, stderr=DEVNULL, memory_bytes=_MEMORY_BYTES)
+            process = programs.spawn(program, stdin=given, stdout=told, stderr=DEVNULL, memory_bytes=_MEMORY_BYTES)
             try:
                 while process.poll() is None:
                     if cancelled.wait(0.1):
@@ -123,7 +123,7 @@ class SiteFetcher:
                             raise site_error("timeout: the site stalled")
                         counted, window = guard.received_bytes, time.monotonic()
             finally:
-                ffmpeg.stop(process)
+                programs.stop(process)
             told.seek(0)
             answer = json.loads(told.read() or b'{"error": "yt-dlp crashed, or needs more than 1 GB of memory"}')
         if "error" in answer:
@@ -178,7 +178,7 @@ class SiteDownload:
         maps = [part for at, (_, is_video) in enumerate(files) for part in ("-map", f"{at}:{'av'[is_video]}:0")]
         output = ["-c", "copy", "-map_metadata", "-1", "-fflags", "+bitexact", f"file:{made}"]
         command = ffmpeg.ffmpeg_command("-v", "error", "-y", *inputs, *maps, *output)
-        done = ffmpeg.run(command, timeout_s=_JOIN_S, task="joining picture and sound")
+        done = programs.run(command, timeout_s=_JOIN_S, task="joining picture and sound")
         if done.returncode:
             raise FetchError(f"picture and sound cannot be joined: {done.stderr.strip()[-300:]}.")
         return made

@@ -28,7 +28,8 @@ from vidpipe.network.session import LiveConnections, StallWatch, open_session
 from vidpipe.settings import Settings
 from vidpipe.settings.operation import Download
 from vidpipe.sources.fetchers.fetcher import Attempts, FetchTask, ListedFile
-from vidpipe.sources.fetchers.http import RemoteFile, Transfer
+from vidpipe.sources.fetchers.http import Transfer
+from vidpipe.sources.fetchers.remote_file import RemoteFile
 from vidpipe.sources.urls import DEFAULT_PORTS, SourceUrl, path_in_url, scrub
 
 log = logging.getLogger(__name__)
