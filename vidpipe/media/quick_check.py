@@ -38,7 +38,7 @@ class QuickCheck:
             with contextlib.suppress(BrokenPipeError):  # it has ended, and gives no answer
                 process.stdin.write(f"{request}\n".encode())
                 process.stdin.flush()
-            answer = process.stdout.readline()
+            answer = process.stdout.readline(100)  # the process reads untrusted files
             timer.cancel()
             if not answer:
                 self.close()

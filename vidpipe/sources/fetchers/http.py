@@ -126,7 +126,10 @@ class Transfer:
         except (FetchError, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             if watch.verdict == "cancelled" or self.task.cancelled.is_set():
                 raise FetchCancelled from error
-            raise self._explained(error, watch) from error
+            explained = self._explained(error, watch)
+            if explained is error:
+                raise
+            raise explained from error
 
     def _explained(self, error: Exception, watch: StallWatch) -> FetchError:
         if watch.verdict == "stalled":
@@ -232,8 +235,9 @@ class Transfer:
                     self._policy.check_url(url)
                 response = self._send(url, headers)
             except FetchError as error:
-                redirected = f"redirected to {redacted_url(url)}: " if url != self._url else ""
-                raise error.reworded(f"{redirected}{error.message}") from error
+                if url != self._url:
+                    error.reworded(f"redirected to {redacted_url(url)}: {error.message}")
+                raise
             redirect = response.headers.get("Location") if response.status_code in _REDIRECTS else None
             target = self.remote.retry_url(response) or redirect
             if not target:
@@ -364,8 +368,10 @@ class Transfer:
     def _check_content(self, response: requests.Response, body: ResponseBody, watch: StallWatch) -> None:
         """Raise PageFound or FetchError if the first bytes are those of a web page, picture, archive or the like."""
         head = body.ahead(HEAD_BYTES, watch.count)
-        if head is None:  # reading the body raises the error
-            return
+        if head is None:
+            if "video" in self.reads:  # nothing may be written, not even what came
+                raise FetchError("the connection was interrupted.", kind="transient")
+            return  # reading the body raises the error
         content, content_type = sniff_bytes(head), response.headers.get("Content-Type", "")
         kind = content.kind if content else "video"
         if "html" in content_type.lower() and (kind in ("text", "subtitles") or (content is None and _is_text(head))):

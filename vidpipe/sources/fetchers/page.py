@@ -85,7 +85,8 @@ class PageAttempts:
                 error.reworded(self._transfer.scrubbed(error.message))
                 self._failures[one.url] += 1
                 if isinstance(error, FetchError) and error.transient and self._failures[one.url] == 1:
-                    raise error.about(self._task.url.display_url) from error  # the next attempt begins with it again
+                    error.about(self._task.url.display_url)
+                    raise  # the next attempt begins with it again
                 errors.append(error.about(chosen))
                 continue
             count = f"best of {len(page.videos)}" if len(page.videos) > 1 else "the only video"
