@@ -99,8 +99,8 @@ class UnavailableError(VidpipeError):
 class DamagedError(UnavailableError):
     """Files of MongoDB or of Dagster's history are damaged; waiting or retrying does not help."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, "Run `vidpipe doctor --repair`; it deletes nothing.")
+    def __init__(self, message: str, hint: str = "Run `vidpipe doctor --repair`; it deletes nothing.") -> None:
+        super().__init__(message, hint)
 
 
 class MediaError(VidpipeError):
