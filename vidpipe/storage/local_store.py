@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -97,7 +97,8 @@ class LocalStore(VerifiedStore):
     def _bytes(self, key: str, start: int = 0, end: int = sys.maxsize) -> Iterator[bytes]:
         """Yield the bytes from `start` to `end` of a file, or of the archive of a pack."""
         path = self.path(key)
-        for part in _archive(path) if path.is_dir() else [path]:
+        parts: Iterable[bytes | Path] = _archive(path) if path.is_dir() else [path]
+        for part in parts:
             size = len(part) if isinstance(part, bytes) else part.stat().st_size
             if start < size and end > 0:
                 yield from [part[start:end]] if isinstance(part, bytes) else _file_bytes(part, start, min(size, end))

@@ -182,7 +182,9 @@ def test_an_error_is_not_its_own_cause(room: IngestHome, server: FaultServer, re
     url = SourceUrl(server.url("/missing.mp4"))
     with pytest.raises(FetchError) as raised:
         download(url, settings=room.settings, store=MediaStore(room.settings), cancelled=threading.Event())
-    causes: list[BaseException | None] = [raised.value]
-    while causes[-1] is not None:
-        assert causes[-1].__cause__ not in causes
-        causes.append(causes[-1].__cause__)
+    error: BaseException | None = raised.value
+    seen: list[BaseException] = []
+    while error is not None:
+        assert error not in seen
+        seen.append(error)
+        error = error.__cause__
