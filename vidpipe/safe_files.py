@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 import tarfile
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -62,8 +63,17 @@ def read_regular(path: Path) -> bytes:
         OSError: As in `check_regular`, or it has more than 256 MiB.
     """
     with open_regular(path) as file:
-        too_long = os.fstat(file.fileno()).st_size > _MAX_BYTES
-        data = b"" if too_long else file.read(_MAX_BYTES + 1)
+        return read_limited(file, path)
+
+
+def read_limited(file: BinaryIO, path: Path) -> bytes:
+    """Return the content of an open file.
+
+    Raises:
+        OSError: It has more than 256 MiB.
+    """
+    too_long = os.fstat(file.fileno()).st_size > _MAX_BYTES
+    data = b"" if too_long else file.read(_MAX_BYTES + 1)
     if too_long or len(data) > _MAX_BYTES:
         raise OSError(errno.EFBIG, f"it has more than {_MAX_BYTES >> 20} MiB", str(path))
     return data
@@ -101,7 +111,7 @@ def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
         OSError: It cannot be written, or as in `check_replaceable`.
     """
     check_replaceable(path)
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    new = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.new")
     try:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
             file.write(content)

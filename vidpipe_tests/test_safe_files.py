@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from vidpipe.cli.doctor import check_all
 from vidpipe.errors import VidpipeError
-from vidpipe.media.ffmpeg import run
+from vidpipe.media.programs import run
 from vidpipe.operations.backups.backup import part_folder
 from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.instance import prepare
-from vidpipe.safe_files import check_replaceable, open_private, read_regular
+from vidpipe.safe_files import check_replaceable, open_private, read_regular, replace_file
 from vidpipe.settings import Settings, audit, configure_logging, load
 from vidpipe.settings.logs import AUDIT_NAME, reset_logging
 from vidpipe.settings.operation import Lists
@@ -108,3 +109,17 @@ def test_a_misplaced_line_of_a_settings_file_is_not_repeated(home: Path) -> None
         with pytest.raises(VidpipeError, match=r"line [12]") as error:
             load(home)
         assert "PRIVATE" not in str(error.value)
+
+
+def test_threads_that_replace_the_same_file_do_not_mix_their_contents(tmp_path: Path) -> None:
+    path = tmp_path / "settings"
+    contents = [bytes([letter]) * 300_000 for letter in b"abcdefgh"]
+
+    def replace_often(content: bytes) -> None:
+        for _ in range(30):
+            replace_file(path, content)
+            assert path.read_bytes() in contents
+
+    with ThreadPoolExecutor(len(contents)) as pool:
+        list(pool.map(replace_often, contents))
+    assert list(tmp_path.iterdir()) == [path]

@@ -21,9 +21,9 @@ from vidpipe.cli.options import (
 from vidpipe.cli.output import note, print_json
 from vidpipe.cli.run import add_and_run, finish
 from vidpipe.runner.request import RunRequest
-from vidpipe.sources.inputs import url_scheme
 from vidpipe.sources.list_files import LIST_SUFFIXES, TABLE_SUFFIXES
 from vidpipe.sources.records import outcomes_as_json
+from vidpipe.sources.source_request import url_scheme
 
 
 def add(

@@ -27,7 +27,7 @@ from vidpipe.library.capabilities import capabilities
 from vidpipe.library.embedded import files_of
 from vidpipe.library.library import Library
 from vidpipe.library.mongod_files import logged_damage, traces
-from vidpipe.media import ffmpeg
+from vidpipe.media import ffmpeg, programs
 from vidpipe.models.builders import template_prompts
 from vidpipe.operations.backups.manifest import whole_backups
 from vidpipe.runner.plan import Plan
@@ -211,7 +211,7 @@ def _ffmpeg(settings: Settings) -> Finding:
 
 def _listed(program: str, what: str) -> frozenset[str]:
     """Return the names listed by `ffmpeg -filters` and the like: the second word of each line."""
-    lines = ffmpeg.run([program, "-hide_banner", what], timeout_s=20).stdout.decode(errors="replace").splitlines()
+    lines = programs.run([program, "-hide_banner", what], timeout_s=20).stdout.decode(errors="replace").splitlines()
     return frozenset(line.split()[1] for line in lines if len(line.split()) > 1)
 
 

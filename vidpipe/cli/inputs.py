@@ -15,9 +15,9 @@ from vidpipe.cli.progress import AddDisplay
 from vidpipe.errors import VidpipeError
 from vidpipe.library.videos import NoSuchVideo
 from vidpipe.settings import audit
-from vidpipe.sources.inputs import SourceRequest, request_for, url_scheme
 from vidpipe.sources.local_files import LocalMode
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceRecord
+from vidpipe.sources.source_request import SourceRequest, request_for, url_scheme
 from vidpipe.sources.urls import redacted_url
 
 #: Maximum bytes of a line of stdin.

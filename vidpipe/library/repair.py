@@ -26,9 +26,9 @@ from vidpipe.library.mongod_files import ServerFiles, holds_data, stored_videos
 from vidpipe.library.videos import chunked
 from vidpipe.settings import Settings
 from vidpipe.settings.logs import AUDIT_NAME
-from vidpipe.sources.inputs import request_for
 from vidpipe.sources.media_store import hash_file
 from vidpipe.sources.records import NO_FAILURE, SourceRecord
+from vidpipe.sources.source_request import request_for
 from vidpipe.sources.urls import url_file_name
 from vidpipe.stages.ingest_facts import IngestFacts
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vidpipe.errors import MediaError
-from vidpipe.media import ffmpeg
+from vidpipe.media import ffmpeg, programs
 from vidpipe.media.decode_plan import frame_times
 from vidpipe.media.probe import describe
 
@@ -78,12 +78,12 @@ def _raw(stream: Stream, *, copied: bool) -> list[str]:
 
 def _run(path: Path, output: Iterable[str], timeout_s: float, cancelled: threading.Event) -> Iterator[str]:
     """Yield the lines that ffmpeg writes."""
-    done = ffmpeg.CompletedProgram(0, b"", "")
+    done = programs.CompletedProgram(0, b"", "")
     command = ffmpeg.ffmpeg_command("-y", "-v", "error", *ffmpeg.input_arguments(path), *output)
 
     def program() -> Generator[bytes, None, None]:
         nonlocal done
-        done = yield from ffmpeg.lines(command, timeout_s=timeout_s, task="archiving")
+        done = yield from programs.lines(command, timeout_s=timeout_s, task="archiving")
 
     with closing(program()) as found:
         for line in found:

@@ -10,8 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from vidpipe.media.decode import HARMLESS
-from vidpipe.media.ffmpeg import ffprobe_command, lines
+from vidpipe.media.decoder_messages import HARMLESS
+from vidpipe.media.ffmpeg import ffprobe_command
+from vidpipe.media.programs import lines
 
 #: (start, end) in seconds.
 Times = tuple[float, float]

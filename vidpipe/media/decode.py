@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import subprocess
 import threading
 import time
@@ -23,32 +22,21 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vidpipe.media import ffmpeg, memory
+from vidpipe.media import memory, programs
 from vidpipe.media.decode_plan import DecodePlan, decode_command
+from vidpipe.media.decoder_messages import DecoderMessages
 from vidpipe.media.frame_pack import clarity
 from vidpipe.media.packet_times import PacketTimes
 from vidpipe.media.scene_stats import SoundBlock, block_power
 from vidpipe.media.sound import SoundFile
-from vidpipe.redaction import redact
 
 _WATCH_INTERVAL_S = 0.1
 _JOIN_TIMEOUT_S = 10.0
-_MAX_MESSAGES = 8
-_MAX_MESSAGE_LENGTH = 300
-_MAX_PATTERNS = 256
-_ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
-_LEVEL = re.compile(r"^(?P<context>(?:\[[^\]]*\] )*?)\[(?P<level>error|fatal|panic)\] (?P<text>.*)$")
-_NUMBER = re.compile(r"0x[0-9a-f]+|-?\d+")
-#: Messages that affect no picture: a picture to be dropped was lost when a part was copied; a chained Ogg stream
-#: restarts.
-HARMLESS = frozenset({"mmco: unref short failure", "Header packet passed to frame decoder, skipping"})
-#: Contexts after decoding: their messages (about an adjusted timestamp) say nothing about the file.
-_OUTPUT_CONTEXT = re.compile(r"^\[(?:tee|framecrc|image2pipe|s16le|swscaler|out#|vost#|aost#)")
 #: Buffer for a few frames, so that ffmpeg does not wait while Python is busy; Linux's limit for ordinary users.
 _PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", None)  # Linux only
@@ -57,49 +45,6 @@ _MIN_LINES = 8
 _PAUSE_S = 0.01
 #: A line that states a larger packet is damaged: no output of ffmpeg here comes near this size.
 _MAX_PACKET_BYTES = 256 << 20
-
-
-class DecoderMessages(threading.Thread):
-    """Reads ffmpeg's standard error (`-loglevel repeat+level+error`) to its end.
-
-    Args:
-        pipe: ffmpeg's standard error.
-
-    Attributes:
-        count: Number of error messages about the input.
-        messages: The first distinct ones, without addresses; messages that differ only in numbers count as equal.
-        lacked_memory: Whether one of them reports a failed allocation.
-    """
-
-    def __init__(self, pipe: IO[bytes]) -> None:
-        super().__init__(daemon=True, name="ffmpeg-messages")
-        self._pipe = pipe
-        self._seen: set[str] = set()
-        self.lacked_memory = False
-        self.count = 0
-        self.messages: list[str] = []
-
-    def run(self) -> None:
-        """Read until the pipe is closed."""
-        # readline with a limit: a hostile file can cause lines of any length
-        while raw := self._pipe.readline(4096):
-            self._add(raw.decode(errors="replace").strip())
-        self._pipe.close()
-
-    def _add(self, line: str) -> None:
-        self.lacked_memory = self.lacked_memory or memory.perhaps_out_of_memory(line)
-        line = _ADDRESS.sub("", line)
-        found = _LEVEL.match(line)
-        if not found or _OUTPUT_CONTEXT.match(found["context"]):
-            return
-        if found["text"].endswith("to muxer in stream 0") or found["text"] in HARMLESS:
-            return
-        self.count += 1
-        message = redact(f"{found['context']}{found['text']}".strip())[:_MAX_MESSAGE_LENGTH]
-        pattern = _NUMBER.sub("#", message)
-        if len(self.messages) < _MAX_MESSAGES and pattern not in self._seen and len(self._seen) < _MAX_PATTERNS:
-            self._seen.add(pattern)
-            self.messages.append(message)
 
 
 class Packet(NamedTuple):
@@ -301,7 +246,7 @@ class DecodePass:
             writers = [descriptor for pipe in self._pipes for descriptor in pipe.writers]
             self._limits = memory.current()
             limit_bytes = self._memory.enter_context(self._limits.granted(programs=2 if self.packets else 1))
-            self._process = ffmpeg.spawn(command, stdout=None, pass_fds=writers, memory_bytes=limit_bytes)
+            self._process = programs.spawn(command, stdout=None, pass_fds=writers, memory_bytes=limit_bytes)
         except BaseException:
             self._memory.close()
             for pipe in self._pipes:
@@ -334,7 +279,7 @@ class DecodePass:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        ffmpeg.stop(self._process)
+        programs.stop(self._process)
         self._memory.close()
         for thread in (*self._readers, self._watcher):
             thread.join(_JOIN_TIMEOUT_S)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vidpipe.errors import MediaError
-from vidpipe.media import ffmpeg, memory
+from vidpipe.media import ffmpeg, memory, programs
 from vidpipe.media.decode import first_frame_us
 from vidpipe.media.decode_plan import DecodePlan, Size, even_side, frame_times, input_options
 from vidpipe.media.facts import ActiveArea
@@ -156,16 +156,16 @@ def encode_parts(order: EncodeOrder, parts: Sequence[EncodePart]) -> None:
         raise MediaError(f"No {what} could be made: {reason}.", hint)
 
 
-def _encode(order: EncodeOrder, parts: Sequence[EncodePart]) -> tuple[ffmpeg.CompletedProgram, int]:
+def _encode(order: EncodeOrder, parts: Sequence[EncodePart]) -> tuple[programs.CompletedProgram, int]:
     """Return how ffmpeg ended, and the number of frames that it wrote."""
     first_s = order.times.first_s
     if first_s is None:
         first_s = first_frame_us(order.path, order.plan, order.time_limit_s, order.cancelled) / 1e6
-    done, frames = ffmpeg.CompletedProgram(0, b"", ""), 0
+    done, frames = programs.CompletedProgram(0, b"", ""), 0
 
     def report() -> Generator[bytes, None, None]:
         nonlocal done
-        done = yield from ffmpeg.lines(
+        done = yield from programs.lines(
             _command(order, parts, first_s), timeout_s=order.time_limit_s, task=order.task, niceness=order.niceness,
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ import functools
 import sys
 from pathlib import Path
 
-from vidpipe.media import ffmpeg
+from vidpipe.media import ffmpeg, programs
 
 #: Decoders in the order in which auto tries them, with ffmpeg's name of the pixel format of their frames.
 _FRAME_FORMATS = {"cuda": "cuda", "vaapi": "vaapi", "videotoolbox": "videotoolbox_vld"}
@@ -48,5 +48,5 @@ def _exists(name: str) -> bool:
 
 @functools.cache
 def _built_in() -> frozenset[str]:
-    listed = ffmpeg.run([ffmpeg.ffmpeg_path(), "-hide_banner", "-hwaccels"], timeout_s=20).stdout.decode()
+    listed = programs.run([ffmpeg.ffmpeg_path(), "-hide_banner", "-hwaccels"], timeout_s=20).stdout.decode()
     return frozenset(listed.split())

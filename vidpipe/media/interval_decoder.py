@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidpipe.media import ffmpeg, memory
+from vidpipe.media import ffmpeg, memory, programs
 from vidpipe.media.decode import DecodePass, SmallFrame
 from vidpipe.media.decode_plan import ROTATION_FILTERS, DecodePlan, detection_filters
 from vidpipe.media.interval_protocol import COLOR_MATRIX, FRAME
@@ -39,7 +39,7 @@ class IntervalDecoder:
         command = [sys.executable, "-P", "-m", "vidpipe.media.interval_worker", str(reader)]
         try:
             # its messages would only repeat that a full decode is needed
-            self._process = ffmpeg.spawn(
+            self._process = programs.spawn(
                 command, stderr=subprocess.DEVNULL, pass_fds=[reader], memory_bytes=memory.current().limit_bytes
             )
         except BaseException:
@@ -59,7 +59,7 @@ class IntervalDecoder:
 
     def close(self) -> None:
         """End the process."""
-        ffmpeg.stop(self._process)
+        programs.stop(self._process)
         self._reader.shutdown()
         if self._process.stdout is not None:
             self._process.stdout.close()

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vidpipe.media import memory, transport_stream
 from vidpipe.media.container_layout import is_hidden_picture
-from vidpipe.media.ffmpeg import ffprobe_command, lines
-from vidpipe.media.streams import MAX_TIME_S
+from vidpipe.media.ffmpeg import ffprobe_command
+from vidpipe.media.packet_list import ListedPacket, PacketList, described_packets, packets_of, printed_s
+from vidpipe.media.programs import lines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,11 +40,6 @@ _SAME_TIME_S = 1.5 * _ROUNDING_S
 #: Packets decoded beyond the first key frame to find out which pictures before it can be shown.
 _LEADING_PACKETS = 40
 _MAX_LEADING_PACKETS = 3000
-_FIELDS = ("stream_index", "pts_time", "dts_time", "duration_time", "pos", "flags")
-#: What ffprobe must print of packets.
-PACKET_ENTRIES = f"packet={','.join(_FIELDS)}"
-#: ffprobe's list of packets as JSON, in file order.
-PacketList = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -111,16 +107,18 @@ def read_packets(
         TimeLimitError: Reading took longer than a slow disk would need.
         MemoryLimitError: The index of the packets does not fit into ffprobe's memory limit.
     """
-    rows = None if listed is None else [[str(packet.get(name, "")) for name in _FIELDS] for packet in listed]
-    return memory.retried(
-        lambda: _measured(path, stream, _VideoPackets(path, container, field_s, delay, codec), rows or _rows(path))
-    )
+
+    def measured() -> PacketFacts | None:
+        packets = described_packets(listed) if listed else packets_of(path)
+        return _measured(path, stream, _VideoPackets(path, container, field_s, delay, codec), packets)
+
+    return memory.retried(measured)
 
 
-def _measured(path: Path, stream: int, video: _VideoPackets, rows: Iterable[Sequence[str]]) -> PacketFacts | None:
+def _measured(path: Path, stream: int, video: _VideoPackets, packets: Iterable[ListedPacket]) -> PacketFacts | None:
     ends_s: dict[int, float] = {}
     start_s = math.inf
-    for packet in map(_packet, rows):
+    for packet in packets:
         if packet.stream == stream:
             video.add(packet)
             if len(video.times) > _MAX_PACKETS:
@@ -143,53 +141,6 @@ def _measured(path: Path, stream: int, video: _VideoPackets, rows: Iterable[Sequ
         ends_s=ends_s,
         keys_s=video.keys,
     )
-
-
-class _ListedPacket(NamedTuple):
-    """One line of ffprobe's packet list.
-
-    Times are in seconds, NaN if missing, infinite if absurd. `position` is the byte offset in the file, -1 if unknown.
-    """
-
-    stream: int
-    pts_s: float
-    dts_s: float
-    duration_s: float
-    position: int
-    key: bool
-    discarded: bool
-
-    @property
-    def time_s(self) -> float:
-        return self.dts_s if math.isnan(self.pts_s) else self.pts_s
-
-
-def _rows(path: Path) -> Iterator[Sequence[str]]:
-    """Yield the `_FIELDS` of each packet of a file."""
-    command = ffprobe_command(path, show=PACKET_ENTRIES)
-    limits = memory.current()
-    timeout_s, header_s = limits.time.whole_file_s(path), limits.settings.header_seconds
-    listed = lines(command, timeout_s=timeout_s, task="listing the packets", processor_s=header_s)
-    for line in listed:
-        fields = line.decode("ascii", errors="replace").rstrip().split(",")
-        # side data is printed as empty fields and lines
-        if len(fields) >= len(_FIELDS) and fields[0].isdigit():
-            yield fields
-
-
-def _packet(row: Sequence[str]) -> _ListedPacket:
-    index, pts, dts, duration, position, flags = row[:6]
-    duration_s = max(0.0, _seconds(duration, 0.0))
-    place = int(position) if position.isdigit() else -1
-    return _ListedPacket(int(index), _seconds(pts), _seconds(dts), duration_s, place, "K" in flags, "D" in flags)
-
-
-def _seconds(text: str | bytes, missing: float = math.nan) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        return missing
-    return seconds if abs(seconds) < MAX_TIME_S else math.inf
 
 
 class _StreamClock(NamedTuple):
@@ -233,7 +184,7 @@ class _VideoPackets:
     #: The clock before its last step forward or back, and the number of packets until then.
     _before: tuple[_StreamClock, int] = field(default_factory=lambda: (_StreamClock(), 0))
 
-    def add(self, packet: _ListedPacket) -> None:
+    def add(self, packet: ListedPacket) -> None:
         """Add the next packet of the video stream."""
         self._follow_clock(packet)
         if packet.key and self.until_key is None:
@@ -256,13 +207,13 @@ class _VideoPackets:
         if not self.other_times or abs(time_s - self.other_times[-1]) > _OTHER_TIMES_INTERVAL_S:
             self.other_times.append(time_s)
 
-    def _follows_hidden_picture(self, packet: _ListedPacket) -> bool:
+    def _follows_hidden_picture(self, packet: ListedPacket) -> bool:
         """Return whether the previous packet, of the same time, is never shown but only referred to."""
         if self.codec not in ("vp8", "vp9") or not self.times or packet.time_s - self.times[-1] > _SAME_TIME_S:
             return False
         return is_hidden_picture(self.path, self._position, self.codec)
 
-    def _follow_clock(self, packet: _ListedPacket) -> None:
+    def _follow_clock(self, packet: ListedPacket) -> None:
         now_s = packet.pts_s if math.isnan(packet.dts_s) else packet.dts_s
         if not math.isfinite(now_s):
             return
@@ -275,7 +226,7 @@ class _VideoPackets:
         offset_s = self._clock.offset_s
         self._clock = _StreamClock(now_s, max(self._clock.latest_s, now_s - offset_s), offset_s)
 
-    def _handle_step(self, packet: _ListedPacket, now_s: float, ahead_s: float) -> None:
+    def _handle_step(self, packet: ListedPacket, now_s: float, ahead_s: float) -> None:
         """Remove a jump of the clock, keep a gap, or discard the damaged times of the last few packets."""
         before, place = self._before
         furthest_s, back_s = _MAX_STEPS_S.get(self.container, _DEFAULT_MAX_STEPS_S)
@@ -291,7 +242,7 @@ class _VideoPackets:
             self.jumps += 1
             self.other_times.clear()
 
-    def _is_gap(self, packet: _ListedPacket, now_s: float) -> bool:
+    def _is_gap(self, packet: ListedPacket, now_s: float) -> bool:
         """Return whether the clock ran on while pictures were missing, judging by other streams or packet counters."""
         last_s = self._clock.last_s
         quarter_s = (now_s - last_s) / 4
@@ -409,5 +360,5 @@ def _first_decoded_s(path: Path, stream: int, video: _VideoPackets) -> float | N
     command = ffprobe_command(path, *selected, show="frame=best_effort_timestamp_time")
     timeout_s = memory.current().time.whole_file_s(path)
     listed = lines(command, timeout_s=timeout_s, task="decoding the first pictures")
-    times = (_seconds(line.strip().rstrip(b",")) for line in listed)
+    times = (printed_s(line.strip().rstrip(b",")) for line in listed)
     return min((time_s for time_s in times if not math.isnan(time_s)), default=None)

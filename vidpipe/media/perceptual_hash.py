@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vidpipe.media.decode import SmallFrame
 from vidpipe.media.decode_plan import AUDIO_RATE_HZ
 from vidpipe.media.facts import ActiveArea, Scene
+from vidpipe.media.packet_times import TOLERANCE_US
 from vidpipe.media.sound import KeptSound, sound_folder
 from vidpipe.settings import Settings
 
@@ -42,8 +43,6 @@ _PICTURES_AT_ONCE = 256
 _RECORD = np.dtype([("time_us", "<i8"), ("luma", "u1", (_SIDE, _SIDE))])
 #: Later pictures, in broken or hostile files, are not kept: two days.
 _MAX_TIME_US = 48 * 3600 * 1_000_000
-#: Times in files are rounded.
-_TOLERANCE_US = 1000
 _KEPT = "pictures"
 
 _WINDOW, _HOP = 8192, round(SOUND_INTERVAL_S * AUDIO_RATE_HZ)
@@ -74,7 +73,7 @@ class PictureSampler:
             self.first_us, self._slot = frame.time_us, -1
             self._path.unlink(missing_ok=True)
         self._number, time_us = frame.number, frame.time_us - self.first_us
-        slot = int((time_us + _TOLERANCE_US) / 1e6 / _SHORT_INTERVAL_S)
+        slot = int((time_us + TOLERANCE_US) / 1e6 / _SHORT_INTERVAL_S)
         if time_us > _SHORT_S * 1e6:
             slot -= slot % round(_INTERVAL_S / _SHORT_INTERVAL_S)
         if slot > self._slot and time_us < _MAX_TIME_US:
@@ -188,7 +187,7 @@ def video_hashes(
     while duration_s / interval_s > _MAX_PICTURES:
         interval_s *= 2
     times = np.arange(max(1, int(min(duration_s, times_us[-1] / 1e6 + interval_s) / interval_s)))
-    slots = ((times_us + _TOLERANCE_US) / 1e6 / interval_s).astype(np.int64)
+    slots = ((times_us + TOLERANCE_US) / 1e6 / interval_s).astype(np.int64)
     shown = np.maximum(0, np.searchsorted(slots, times, side="right") - 1)
     inside = pictures.copy()
     scene_of = np.searchsorted([scene.start_s for scene in scenes], times_us / 1e6 + 1e-3) - 1

@@ -1,10 +1,16 @@
 """How a picture is stored and displayed: size, orientation, bit depth, dynamic range and tone mapping."""
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
+
+from vidpipe.media import memory, streams
+from vidpipe.media.ffmpeg import ffprobe_command
+from vidpipe.media.programs import run
 
 #: Name, minimum long side and minimum short side in pixels, largest first. One side is enough: CinemaScope is wide
 #: enough (1920x800), 4:3 is high enough (1440x1080).
@@ -180,3 +186,54 @@ def tone_mapping(color_transfer: str | None) -> list[str]:
 
 def _all_channels(expression: str) -> str:
     return "lutrgb=" + ":".join(f"{channel}='{expression}'" for channel in "rgb")
+
+
+def picture_facts(path: Path, video: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the fields of MediaInfo about the picture, and notes about implausible values."""
+    coded_width, coded_height = int(video["width"]), int(video["height"])
+    pixel_aspect = streams.fraction(video.get("sample_aspect_ratio")) or Fraction(1)
+    notes = []
+    if not is_plausible_aspect(pixel_aspect):
+        notes.append(f"The pixel aspect ratio {_ratio(pixel_aspect)} was ignored: the pixels are taken as square.")
+        pixel_aspect = Fraction(1)
+    rotation, mirrored = _display_rotation(video)
+    width, height = displayed_size(coded_width, coded_height, pixel_aspect, rotation)
+    return {
+        "pixel_format": video.get("pix_fmt"),
+        "bit_depth": bit_depth(video.get("pix_fmt"), video.get("bits_per_raw_sample")),
+        "hdr": dynamic_range(video, _first_frame_side_data(path, video)),
+        "color_transfer": video.get("color_transfer"),
+        "field_order": video.get("field_order"),
+        "coded_width": coded_width,
+        "coded_height": coded_height,
+        "rotation": rotation,
+        "mirrored": mirrored,
+        "pixel_aspect": _ratio(pixel_aspect),
+        "width": width,
+        "height": height,
+        "orientation": orientation(width, height),
+        "resolution": resolution_name(width, height),
+    }, notes
+
+
+def _ratio(fraction: Fraction) -> str:
+    return f"{fraction.numerator}:{fraction.denominator}"
+
+
+def _display_rotation(video: Mapping[str, Any]) -> tuple[int, bool]:
+    for data in video.get("side_data_list", ()):
+        if data.get("side_data_type") == "Display Matrix":
+            rows = [line.partition(":")[2].split() for line in str(data.get("displaymatrix", "")).strip().split("\n")]
+            matrix = [int(number) for row in rows for number in row]
+            return display_rotation(matrix) if len(matrix) == 9 else (0, False)
+    return 0, False
+
+
+def _first_frame_side_data(path: Path, video: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if not is_perceptual_quantizer(video):
+        return []
+    selected = ("-select_streams", str(video["index"]), "-read_intervals", "%+#1", "-show_frames")
+    command = ffprobe_command(path, *selected, show="frame=side_data_list", output="json")
+    done = run(command, timeout_s=memory.current().time.headers_s, task="reading the first frame")
+    frames = json.loads(done.stdout or b"{}").get("frames", []) if done.returncode == 0 else []
+    return [data for frame in frames for data in frame.get("side_data_list", [])]

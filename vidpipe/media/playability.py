@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from vidpipe.errors import MediaError
-from vidpipe.media import ffmpeg, memory, streams
+from vidpipe.media import ffmpeg, memory, programs, streams
 from vidpipe.media.facts import Damage, MediaInfo
 
 #: Codecs of the pictures and of sound that browsers play in a container.
@@ -86,7 +86,7 @@ def measured_start(path: Path, video_stream: int) -> tuple[bool, float]:
         webm = b"webm" in file.read(64)
     command = ffmpeg.ffprobe_command(path, show="stream=start_time", output="csv=p=0", log_level="quiet")
     with memory.reading(memory.FileLimits()):
-        done = ffmpeg.run(command, timeout_s=_MEASURE_S, task="reading its headers")
+        done = programs.run(command, timeout_s=_MEASURE_S, task="reading its headers")
     times = done.stdout.decode(errors="replace").split()
     if done.returncode or len(times) <= video_stream:
         raise MediaError(f"ffprobe cannot read {path.name}.")

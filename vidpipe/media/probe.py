@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from vidpipe.errors import MediaError
-from vidpipe.media import memory, picture_format, refusal, streams
+from vidpipe.media import memory, refusal, streams
 from vidpipe.media.container_layout import ContainerLayout, read_layout
 from vidpipe.media.facts import AudioStream, MediaInfo
 from vidpipe.media.ffmpeg import (
     MAX_STREAMS,
     WITHOUT_METADATA,
-    TimeLimitError,
     decodable_input,
     ffprobe_command,
     graph_command,
     graph_input,
     input_address,
-    run,
 )
 from vidpipe.media.memory import TimeLimits
-from vidpipe.media.packets import PACKET_ENTRIES
+from vidpipe.media.packet_list import PACKET_ENTRIES
+from vidpipe.media.picture_format import picture_facts
+from vidpipe.media.programs import TimeLimitError, run
 from vidpipe.media.quick_check import QuickCheck
 from vidpipe.media.sniff import sniff
 from vidpipe.media.subtitles import read_cues
@@ -85,7 +85,7 @@ def probe(
             notes.append("Its sound is encrypted and was left out.")
         subtitle_streams = streams.subtitle_streams(listed)
         read = read_cues(path, subtitle_streams, times.start_s)
-        picture, picture_notes = _picture(path, video)
+        picture, picture_notes = picture_facts(path, video)
         notes = [*streams.ignored_numbers(described), *_notes(times, audio), *picture_notes, *notes, *read.notes]
         size_bytes = os.stat(path).st_size
         container_duration_s = times.file_duration_s or streams.seconds(container.get("duration"))
@@ -330,57 +330,6 @@ def _has_several_pictures(path: Path, video: Mapping[str, Any]) -> bool:
     timeout_s = memory.current().time.whole_file_s(path)
     done = run(command, timeout_s=timeout_s, task="listing the first packets")
     return sum(map(_is_shown, done.stdout.decode(errors="replace").splitlines())) > 1
-
-
-def _picture(path: Path, video: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the fields of MediaInfo about the picture, and notes about implausible values."""
-    coded_width, coded_height = int(video["width"]), int(video["height"])
-    pixel_aspect = streams.fraction(video.get("sample_aspect_ratio")) or Fraction(1)
-    notes = []
-    if not picture_format.is_plausible_aspect(pixel_aspect):
-        notes.append(f"The pixel aspect ratio {_ratio(pixel_aspect)} was ignored: the pixels are taken as square.")
-        pixel_aspect = Fraction(1)
-    rotation, mirrored = _display_rotation(video)
-    width, height = picture_format.displayed_size(coded_width, coded_height, pixel_aspect, rotation)
-    return {
-        "pixel_format": video.get("pix_fmt"),
-        "bit_depth": picture_format.bit_depth(video.get("pix_fmt"), video.get("bits_per_raw_sample")),
-        "hdr": picture_format.dynamic_range(video, _first_frame_side_data(path, video)),
-        "color_transfer": video.get("color_transfer"),
-        "field_order": video.get("field_order"),
-        "coded_width": coded_width,
-        "coded_height": coded_height,
-        "rotation": rotation,
-        "mirrored": mirrored,
-        "pixel_aspect": _ratio(pixel_aspect),
-        "width": width,
-        "height": height,
-        "orientation": picture_format.orientation(width, height),
-        "resolution": picture_format.resolution_name(width, height),
-    }, notes
-
-
-def _ratio(fraction: Fraction) -> str:
-    return f"{fraction.numerator}:{fraction.denominator}"
-
-
-def _display_rotation(video: Mapping[str, Any]) -> tuple[int, bool]:
-    for data in video.get("side_data_list", ()):
-        if data.get("side_data_type") == "Display Matrix":
-            rows = [line.partition(":")[2].split() for line in str(data.get("displaymatrix", "")).strip().split("\n")]
-            matrix = [int(number) for row in rows for number in row]
-            return picture_format.display_rotation(matrix) if len(matrix) == 9 else (0, False)
-    return 0, False
-
-
-def _first_frame_side_data(path: Path, video: Mapping[str, Any]) -> list[dict[str, Any]]:
-    if not picture_format.is_perceptual_quantizer(video):
-        return []
-    selected = ("-select_streams", str(video["index"]), "-read_intervals", "%+#1", "-show_frames")
-    command = ffprobe_command(path, *selected, show="frame=side_data_list", output="json")
-    done = run(command, timeout_s=memory.current().time.headers_s, task="reading the first frame")
-    frames = json.loads(done.stdout or b"{}").get("frames", []) if done.returncode == 0 else []
-    return [data for frame in frames for data in frame.get("side_data_list", [])]
 
 
 def _bit_rate(container: Mapping[str, Any], size_bytes: int, times: StreamTiming) -> int | None:

@@ -7,7 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
-from vidpipe.media import ffmpeg, memory
+from vidpipe.media import ffmpeg, memory, programs
 
 #: A video takes milliseconds. Whatever takes longer is left to a program of its own, with its own limits.
 _LIMIT_S = 5.0
@@ -29,7 +29,7 @@ class QuickCheck:
         """
         request = json.dumps({"address": ffmpeg.input_address(path), "options": ffmpeg.input_options()})
         with self._lock, memory.current().granted() as limit_bytes:
-            process = self._process = self._process or ffmpeg.spawn(
+            process = self._process = self._process or programs.spawn(
                 _COMMAND, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, memory_bytes=limit_bytes
             )
             assert process.stdin and process.stdout  # noqa: S101, PT018  (pipes were requested)
@@ -38,7 +38,7 @@ class QuickCheck:
             with contextlib.suppress(BrokenPipeError):  # it has ended, and gives no answer
                 process.stdin.write(f"{request}\n".encode())
                 process.stdin.flush()
-            answer = process.stdout.readline()
+            answer = process.stdout.readline(100)  # the process reads untrusted files
             timer.cancel()
             if not answer:
                 self.close()
@@ -47,6 +47,6 @@ class QuickCheck:
     def close(self) -> None:
         """End the process; another file would start it again."""
         if self._process is not None:
-            ffmpeg.stop(self._process)
+            programs.stop(self._process)
             with contextlib.suppress(BrokenPipeError), self._process:
                 self._process = None

@@ -24,6 +24,7 @@ from vidpipe.media.detectors import CutFinder
 from vidpipe.media.frame_pack import encode_jpeg
 from vidpipe.media.frame_selection import IntervalCandidates, SceneCandidates, SelectedFrame, SpillFile
 from vidpipe.media.learned_cuts import CutModel
+from vidpipe.media.packet_times import TOLERANCE_US
 from vidpipe.media.perceptual_hash import PictureSampler
 from vidpipe.media.reference_decode import ReferenceDecode
 from vidpipe.media.scene_stats import FrameMeter, SoundBlock, Sums, add_frames, add_sound, set_duration
@@ -33,8 +34,6 @@ from vidpipe.settings.schema import SceneDetection
 #: If more blocks are waiting, the older ones are joined in pairs.
 _MAX_WAITING = 1024
 _UNJOINED = 256
-#: Times in files are rounded, often to milliseconds.
-_TOLERANCE_US = 1000
 #: Interval between small frames that are kept until it is known, from late cuts, whether one of them begins a scene;
 #: and their largest number, enough for a dissolve (7 s).
 _RECENT_INTERVAL_US, _MAX_RECENT = 30_000, 240
@@ -71,7 +70,7 @@ class SceneTimeline:
     """
 
     def __init__(self, min_scene_us: int = 0) -> None:
-        self._min_scene_us = max(1, min_scene_us - _TOLERANCE_US)
+        self._min_scene_us = max(1, min_scene_us - TOLERANCE_US)
         self.scenes: list[SceneSpan] = []
         self._starts: list[int] = []
         self._waiting: list[SceneSpan] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vidpipe.errors import MediaError
-from vidpipe.media import ffmpeg
+from vidpipe.media import ffmpeg, programs
 from vidpipe.media.decode_plan import DecodePlan
 from vidpipe.media.frame_times import FrameTimes
 
@@ -56,7 +56,7 @@ def copy_part(
         "-fflags", "+bitexact", "-f", "matroska" if destination.suffix == ".mkv" else "mp4",
         ffmpeg.input_address(destination),
     )  # fmt: skip
-    done = ffmpeg.run(command, timeout_s=limit_s, task="copying a clip")
+    done = programs.run(command, timeout_s=limit_s, task="copying a clip")
     if done.returncode:
         reason = (done.stderr.strip() or f"ffmpeg ended with code {done.returncode}").splitlines()[-1][:300]
         raise MediaError(f"It cannot be copied: {reason}", "Leave out --fast: it is encoded again.")

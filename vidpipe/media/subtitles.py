@@ -15,8 +15,9 @@ from typing import NamedTuple
 from vidpipe.errors import MediaError
 from vidpipe.media.charsets import decode_cues
 from vidpipe.media.facts import SubtitleCue, SubtitleStream
-from vidpipe.media.ffmpeg import WITHOUT_METADATA, graph_command, graph_input, run
+from vidpipe.media.ffmpeg import WITHOUT_METADATA, graph_command, graph_input
 from vidpipe.media.memory import current
+from vidpipe.media.programs import run
 from vidpipe.media.streams import MAX_TIME_S
 
 # These run on hostile text: none may search beyond the next opening mark, or they would take quadratic time.

@@ -10,7 +10,8 @@ from typing import Any
 
 from vidpipe.media import streams
 from vidpipe.media.container_layout import ContainerLayout, asf_duration_s, stated_bytes
-from vidpipe.media.packets import PacketFacts, PacketList, read_packets
+from vidpipe.media.packet_list import PacketList
+from vidpipe.media.packets import PacketFacts, read_packets
 
 #: Intervals that differ more than this from the usual one are irregular: containers round times to 1 ms.
 _JITTER_S = 0.0015

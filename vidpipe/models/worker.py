@@ -116,13 +116,13 @@ class WorkerModel:
 
     def _load_model(self, cancelled: threading.Event) -> "Connection[Any, Any]":
         """Start the process and wait until it has loaded the model."""
-        from vidpipe.media import ffmpeg  # not needed by commands that only show results
+        from vidpipe.media import programs  # not needed by commands that only show results
 
         connection, theirs = Pipe()
         self._connection, self._messages = connection, tempfile.TemporaryFile()  # noqa: SIM115 - closed by _stop
         command = [sys.executable, "-P", "-m", "vidpipe.models.worker_process", str(theirs.fileno()), self._load]
         with theirs:
-            self._process = ffmpeg.spawn(
+            self._process = programs.spawn(
                 command, stdout=subprocess.DEVNULL, stderr=self._messages, pass_fds=[theirs.fileno()]
             )
         folders = {model.name: model.folder for model in self.installed}
@@ -154,9 +154,9 @@ class WorkerModel:
                 with contextlib.suppress(OSError):
                     opened.close()
         if self._process is not None:
-            from vidpipe.media import ffmpeg
+            from vidpipe.media import programs
 
-            ffmpeg.stop(self._process)
+            programs.stop(self._process)
         self._connection = self._messages = self._process = None
 
     def _end(self) -> str:

@@ -6,6 +6,7 @@ reserved networks, cloud metadata services, and obfuscated forms of these addres
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import socket
@@ -180,6 +181,19 @@ class AddressPolicy:
         for address in addresses:
             self.check_address(ipaddress.ip_address(address), host, port)
         return addresses
+
+    def connect(self, host: str, port: int, timeout_s: float) -> socket.socket:
+        """Return a connection to a checked address of `host`: the first that can be reached.
+
+        Raises:
+            FetchError: As in `resolve`.
+            OSError: None of its addresses can be connected to.
+        """
+        *others, last = self.resolve(host, port)
+        for address in others:
+            with contextlib.suppress(OSError):
+                return socket.create_connection((address, port), timeout_s)
+        return socket.create_connection((last, port), timeout_s)
 
 
 def look_up(host: str, port: int) -> list[str]:

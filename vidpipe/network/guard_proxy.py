@@ -60,13 +60,11 @@ class GuardProxy(ThreadingTCPServer):
         Raises:
             FetchError: The policy refuses one of its addresses, or none could be reached.
         """
-        reason = ""
-        for address in self._policy.resolve(host, port):
-            try:
-                return socket.create_connection((address, port), self.limits.connect_timeout)
-            except OSError as error:
-                reason = error.strerror or str(error)
-        raise FetchError(f"{host} port {port} cannot be reached ({reason}).", kind="transient")
+        try:
+            return self._policy.connect(host, port, self.limits.connect_timeout)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise FetchError(f"{host} port {port} cannot be reached ({reason}).", kind="transient") from error
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore a program that speaks no SOCKS5 or ends its connection."""

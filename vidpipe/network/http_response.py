@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 CHUNK_BYTES = 256 * 1024
 _LONGEST_KEPT = 1024
 _LONGEST_DISPOSITION = 8192
+#: Seconds after which the first bytes of a body are not waited for any longer.
+_LONGEST_AHEAD_S = 60.0
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _CONTENT_RANGE = re.compile(
     r"bytes[\s=]+(?P<first>\d{1,18})\s*-\s*(?P<last>\d{1,18})\s*/\s*(?P<total>\d{1,18}|\*)", re.IGNORECASE | re.ASCII
@@ -274,18 +276,17 @@ class ResponseBody:
         elif encoding:
             log.info("%s: announced as %s, but a plain video file; stored as it is.", display_url, encoding)
 
-    def ahead(self, size_bytes: int, on_bytes: Callable[[int], None], longest_s: float = 60.0) -> bytes | None:
+    def ahead(self, size_bytes: int, on_bytes: Callable[[int], None]) -> bytes | None:
         """Return the first bytes, which `read` returns again.
 
         Args:
-            size_bytes: How many; there are fewer at the end, or if more take too long.
+            size_bytes: How many; there are fewer at the end, or if they take longer than a minute.
             on_bytes: Called with the number of bytes that were received.
-            longest_s: Seconds until no more bytes are waited for.
 
         Returns:
             The bytes; None if the connection broke: `read` returns what came and then raises the error.
         """
-        end = time.monotonic() + longest_s
+        end = time.monotonic() + _LONGEST_AHEAD_S
         try:
             while (
                 len(self._ahead) < size_bytes and time.monotonic() < end and (data := self._source.read1(CHUNK_BYTES))

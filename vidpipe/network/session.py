@@ -138,11 +138,7 @@ class LiveConnections:
             FetchError: The policy refuses the host, or its name cannot be resolved.
             OSError: None of its addresses can be connected to.
         """
-        addresses = policy.resolve(host, port)
-        for address in addresses[:-1]:
-            with contextlib.suppress(OSError):
-                return self.watched(socket.create_connection((address, port), limits.connect_timeout), limits)
-        return self.watched(socket.create_connection((addresses[-1], port), limits.connect_timeout), limits)
+        return self.watched(policy.connect(host, port, limits.connect_timeout), limits)
 
     def watched(self, sock: socket.socket, limits: Download) -> socket.socket:
         """Register a socket, and whatever TLS socket replaces it, from its handshake on; set its read timeout."""

@@ -33,8 +33,9 @@ from vidpipe.runner.request import RunRequest
 from vidpipe.runner.rule_changes import ProposedRules
 from vidpipe.settings import Settings, audit, configure_logging, load
 from vidpipe.sources.due_sources import requests_by_id
-from vidpipe.sources.inputs import Gathered, gather, request_for
+from vidpipe.sources.inputs import Gathered, gather
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceRecord, outcomes_as_json
+from vidpipe.sources.source_request import request_for
 from vidpipe.stages.events import StageEvent
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.model_answers import VideoAnswers

@@ -18,8 +18,8 @@ from vidpipe.runner.plan import Plan
 from vidpipe.runner.threads import named, unexpected
 from vidpipe.settings import Settings
 from vidpipe.sources.ingest import Ingest
-from vidpipe.sources.inputs import request_for
 from vidpipe.sources.records import IngestOutcome
+from vidpipe.sources.source_request import request_for
 from vidpipe.stages.contract import INGEST, FieldRead, Item, Stage, StageError
 from vidpipe.stages.events import Observer, StageEvent
 from vidpipe.stages.graph import StageGraph

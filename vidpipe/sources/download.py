@@ -15,9 +15,10 @@ from vidpipe.redaction import MASK
 from vidpipe.settings import Settings
 from vidpipe.sources.fetchers.fetcher import FetchTask, TransferResult
 from vidpipe.sources.fetchers.registry import Fetchers
-from vidpipe.sources.inputs import SourceRequest, request_for
 from vidpipe.sources.local_files import OnBytes, add_local_file
-from vidpipe.sources.media_store import DiskFullError, MediaStore, PartialFile, StoredFile, hash_file
+from vidpipe.sources.media_store import DiskFullError, MediaStore, StoredFile, hash_file
+from vidpipe.sources.partial_file import PartialFile
+from vidpipe.sources.source_request import SourceRequest, request_for
 from vidpipe.sources.urls import SourceUrl, scrub
 
 #: An attempt that downloads this many new bytes has made progress: the count of attempts is reset.

@@ -15,7 +15,7 @@ from vidpipe.safe_files import file_url_path
 from vidpipe.settings import Settings
 from vidpipe.sources.failures import Dependencies, failed_record
 from vidpipe.sources.fetchers.registry import Fetchers
-from vidpipe.sources.inputs import Gathered, SourceRequest, folder_requests, local_path, request_for
+from vidpipe.sources.inputs import Gathered, folder_requests
 from vidpipe.sources.list_files import read_list
 from vidpipe.sources.lists import ListEntry
 from vidpipe.sources.local_files import LocalMode
@@ -28,6 +28,7 @@ from vidpipe.sources.records import (
     SourceRecord,
     SourceStore,
 )
+from vidpipe.sources.source_request import SourceRequest, local_path, request_for
 from vidpipe.sources.urls import SourceUrl, readable_url
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,6 @@ from vidpipe.settings import Settings
 from vidpipe.sources.download import download
 from vidpipe.sources.failures import Dependencies, failed_record, unexpected_error
 from vidpipe.sources.fetchers.registry import Fetchers
-from vidpipe.sources.inputs import SourceRequest
 from vidpipe.sources.local_files import OnBytes, add_local_file, touched_since
 from vidpipe.sources.media_store import DiskFullError, ForgottenError, MediaStore, StoredFile
 from vidpipe.sources.records import (
@@ -32,6 +31,7 @@ from vidpipe.sources.records import (
     SourceStore,
     StoredVideo,
 )
+from vidpipe.sources.source_request import SourceRequest
 from vidpipe.storage.media_files import MediaFiles
 from vidpipe.storage.object_store import LOCAL, StoreError
 

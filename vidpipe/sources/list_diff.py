@@ -14,10 +14,10 @@ from typing import Any
 from vidpipe.errors import VidpipeError
 from vidpipe.safe_files import replace_file
 from vidpipe.settings.operation import Lists
-from vidpipe.sources.inputs import SourceRequest, local_path, request_for
 from vidpipe.sources.list_files import list_lines
 from vidpipe.sources.lists import Lines, ListEntry, ListProblem, key_of
 from vidpipe.sources.records import ListedSource
+from vidpipe.sources.source_request import SourceRequest, local_path, request_for
 
 _KEY_BYTES = _ID_BYTES = 16
 _ENTRY_BYTES = _KEY_BYTES + _ID_BYTES

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -19,29 +19,23 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from vidpipe.errors import VidpipeError
-from vidpipe.redaction import redact
-from vidpipe.safe_files import check_regular, open_regular
+from vidpipe.safe_files import check_regular, open_regular, read_limited
 from vidpipe.settings import Settings
 from vidpipe.sources.folder_changes import FolderChanges
-from vidpipe.sources.inputs import local_requests
-from vidpipe.sources.list_diff import LOCAL, LineCache, ListCacheFiles, ListDiff, listed_source, parse_list
-from vidpipe.sources.lists import ListEntry, ListProblem
+from vidpipe.sources.list_diff import LOCAL, LineCache, ListCacheFiles, ListDiff, parse_list
+from vidpipe.sources.lists import ListProblem
 from vidpipe.sources.records import ListedSource, ListedSourceStore
+from vidpipe.sources.watched_files import MOST_PROBLEMS, WatchedFiles, diff_watched_files
 
 log = logging.getLogger(__name__)
 
-#: What a folder contains beyond is reported by the next checks.
-_MOST_NEW = 20_000
 _BATCH = 1000
 #: Now and then, and in each new process, the cache is compared with MongoDB and a list is read again: the library may
 #: be another one, restored or emptied, and a variable may have another value.
 _VERIFY_EVERY_S = 3600.0
-_MOST_PROBLEMS = 100
 
 #: inode, size in bytes, time of the last change in ns
 Signature = tuple[int, int, int]
-#: size in bytes, time of the last change in ns, options in the list
-LocalFileState = tuple[int, int, str]
 
 
 @dataclass(frozen=True)
@@ -102,7 +96,7 @@ def read_complete(path: Path, state: FileState, timing: WatchTiming) -> bytes | 
     """Return the contents that `state` belongs to; None if the file is being written or was just replaced.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: It cannot be read, or is too large.
     """
     rested_s = time.time() - state.since
     if rested_s < timing.list_rest_s:
@@ -110,7 +104,7 @@ def read_complete(path: Path, state: FileState, timing: WatchTiming) -> bytes | 
     with open_regular(path) as file:
         if _signature(os.fstat(file.fileno())) != state.signature:
             return None
-        data = file.read()
+        data = read_limited(file, path)
         if len(data) != state.signature[1] or _signature(os.fstat(file.fileno())) != state.signature:
             return None
     if _signature(path.stat()) != state.signature:
@@ -121,91 +115,6 @@ def read_complete(path: Path, state: FileState, timing: WatchTiming) -> bytes | 
 
 def _signature(stat: os.stat_result) -> Signature:
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
-
-
-class WatchedFiles(BaseModel):
-    """The files and folders of this machine that a list names. They change while the list does not.
-
-    Attributes:
-        entries: The list's lines that name them.
-        files: Id of a source -> state of its file when it was recorded.
-        problems: (where, message).
-        wait_to: No check before this time, in seconds since the epoch.
-    """
-
-    entries: list[ListEntry] = []
-    files: dict[str, LocalFileState] = {}
-    problems: list[tuple[str, str]] = []
-    wait_to: float = 0.0
-
-
-@dataclass
-class WatchedFilesDiff:
-    """What changed in the watched files.
-
-    Attributes:
-        sources: Files that are new, or whose options in the list have changed.
-        changed: Ids of files with other contents than when they were recorded.
-        removed: Ids of files that no longer exist or are no longer named.
-        problems: (where, message).
-        files: As in `WatchedFiles`, now.
-        unfinished: Something is left for the next check, for instance a file that is being written.
-    """
-
-    sources: list[ListedSource] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    problems: list[tuple[str, str]] = field(default_factory=list)
-    files: dict[str, LocalFileState] = field(default_factory=dict)
-    unfinished: bool = False
-
-
-def diff_watched_files(
-    entries: Sequence[ListEntry],
-    before: Mapping[str, LocalFileState],
-    watched: Path,
-    exclude: Collection[Path],
-    rest_s: float = 5.0,
-) -> WatchedFilesDiff:
-    """Compare the local files that a list names with the known ones.
-
-    Args:
-        entries: The local lines of the list.
-        before: The known files.
-        watched: The list, or a watched folder, out of which no link is followed.
-        exclude: Folders that are skipped: the media store itself.
-        rest_s: A file that changed within this many seconds is left for the next check.
-    """
-    diff = WatchedFilesDiff()
-    now = time.time()
-    gathered = local_requests(entries, watched, exclude)
-    root = watched.resolve() if watched.is_dir() else None
-    diff.problems = [(redact(one.input), one.error or "") for one in gathered.problems[:_MOST_PROBLEMS]]
-    for found in gathered.requests:
-        source = found.id
-        if found.path is None or (root is not None and not found.path.is_relative_to(root)):
-            continue
-        known = before.get(source)
-        try:
-            stat = os.stat(found.path)
-        except OSError:
-            continue
-        if abs(now - max(stat.st_mtime, stat.st_ctime)) < rest_s:
-            diff.unfinished = True
-            if known is not None:
-                diff.files[source] = known
-            continue
-        if known is None and len(diff.sources) >= _MOST_NEW:
-            diff.unfinished = True
-            continue
-        state = (stat.st_size, stat.st_mtime_ns, repr(found.fingerprint))
-        diff.files[source] = state
-        if known is None or known[2] != state[2]:
-            diff.sources.append(listed_source(found, found, edited=known is not None))
-        if known is not None and known[:2] != state[:2]:
-            diff.changed.append(source)
-    diff.removed = [source for source in before if source not in diff.files]
-    return diff
 
 
 class ListState(BaseModel):
@@ -404,9 +313,9 @@ def _read_cursor(cursor: str | None) -> _Cursor:
 
 def _line_problems(name: str, problems: list[ListProblem]) -> list[list[str]]:
     listed = []
-    for problem in problems[:_MOST_PROBLEMS]:
+    for problem in problems[:MOST_PROBLEMS]:
         where = f"{name}, line {problem.line}" if problem.line else name
         listed.append([where, f"{where}: {VidpipeError(problem.sentence).message.rstrip('.')}."])
-    if len(problems) > _MOST_PROBLEMS:
-        listed.append([name, f"{name}: {len(problems) - _MOST_PROBLEMS} more invalid lines."])
+    if len(problems) > MOST_PROBLEMS:
+        listed.append([name, f"{name}: {len(problems) - MOST_PROBLEMS} more invalid lines."])
     return listed

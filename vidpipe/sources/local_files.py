@@ -19,7 +19,8 @@ from vidpipe.network.http_response import PartialState
 from vidpipe.safe_files import check_regular
 from vidpipe.settings.operation import Limits
 from vidpipe.sources.containers import skip_reason
-from vidpipe.sources.media_store import MediaStore, PartialFile, StoredFile, hash_file, read_blocks
+from vidpipe.sources.media_store import MediaStore, StoredFile, hash_file, read_blocks
+from vidpipe.sources.partial_file import PartialFile
 from vidpipe.sources.records import IngestNote
 
 LocalMode = Literal["copy", "hardlink", "reference"]

@@ -107,7 +107,8 @@ def page_videos(content: bytes, base_url: str, content_type: str = "", max_heigh
     text = re.sub(r"<!--.*?(?:-->|\Z)", " ", _decoded(content, content_type), flags=re.S)[:_MOST_CHARACTERS]
     # Python's parser needs quadratic time for tags that are not closed
     text = re.sub(r"<(?!/?[a-z][^<>]*>)", " ", "<".join(text.split("<", _MOST_TAGS)[:_MOST_TAGS]), flags=re.I)
-    tags = BeautifulSoup(f"<html>{text}", "html.parser").find_all(True)
+    # without it, attributes such as class are lists, which take long to write as text
+    tags = BeautifulSoup(f"<html>{text}", "html.parser", multi_valued_attributes=None).find_all(True)
     bases = (_absolute(base_url, _of(tag, "href")) for tag in tags if tag.name == "base")
     base = next(filter(None, bases), base_url)
     facts: dict[str, str] = {}
@@ -165,7 +166,9 @@ def _video_objects(text: str) -> Iterator[tuple[dict[str, Any], str]]:
     with suppress(ValueError, RecursionError):
         waiting = [(json.loads(text, strict=False), "")]
         for _ in range(_MOST_NODES):
-            value, under = waiting.pop() if waiting else (None, "")
+            if not waiting:
+                break
+            value, under = waiting.pop()
             if isinstance(value, dict) and "VideoObject" in str(value.get("@type"))[:200]:
                 yield value, under
             children = value.items() if isinstance(value, dict) else [(under, one) for one in value or ()]
@@ -209,8 +212,8 @@ def _absolute(base: str, value: Any) -> str:
 
 
 def _of(tag: Tag, *names: str) -> str:
-    """Return the first of the attributes that is not empty."""
-    return next((str(tag[name]) for name in names if tag.get(name)), "")
+    """Return the first of the attributes that is not empty, cut: elements inside ask for those of the ones around."""
+    return next((str(tag[name])[:_LONGEST_TEXT] for name in names if tag.get(name)), "")
 
 
 def _name(value: Any) -> str:

@@ -13,8 +13,8 @@ def read_metadata(item: Item, context: StageContext) -> Metadata:
         MediaError: It is not a video.
         UnavailableError: ffprobe is missing.
     """
-    from vidpipe.media.ffmpeg import TimeLimitError
     from vidpipe.media.probe import probe
+    from vidpipe.media.programs import TimeLimitError
 
     try:
         with context.files.video(item.sha256, item["raw_video.path"], context.cancelled) as path:

@@ -107,7 +107,7 @@ class MediaCache:
                 self._delete(key)
 
     def discard(self, key: str) -> bool:
-        """Delete a cached file, if there is one, and return whether; False if someone holds it."""
+        """Delete a cached file, if there is one. Returns False if someone holds it."""
         with FileLock(self._folder / _LOCK):
             return self._evict(self.entry(key))
 

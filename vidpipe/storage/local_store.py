@@ -1,17 +1,15 @@
 """The local folders of [Paths] as a store, so that files can be moved from and to it like between any others."""
 
-import contextlib
 import hashlib
 import os
 import re
 import shutil
+import sys
 import tarfile
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from vidpipe.media.frame_pack import partial_folder
 from vidpipe.safe_files import extract_files
@@ -20,6 +18,7 @@ from vidpipe.storage.object_store import LOCAL, Progress, StoredObject, StoreErr
 from vidpipe.storage.verified_store import VerifiedStore
 
 _PART_BYTES = 64 << 20
+_BLOCK_BYTES = 1 << 20
 _KEY = re.compile(r"media/[0-9a-f]{2}/[0-9a-f]{64}\.\w{1,20}|packs/[0-9a-f]{64}/[0-9a-f]{16}\.tar")
 _NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
 _MAX_FILES = 100_000
@@ -47,15 +46,17 @@ class LocalStore(VerifiedStore):
             return None
         size, modified_s = path.stat().st_size, path.stat().st_mtime
         if path.is_dir():
-            files = sum(512 + -(-file.stat().st_size // 512) * 512 for file in path.iterdir())
-            size = -(-(files + 1024) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+            size = sum(len(part) if isinstance(part, bytes) else part.stat().st_size for part in _archive(path))
         return StoredObject(key, size, modified_at=datetime.fromtimestamp(modified_s, UTC))
 
     def _holds(self, key: str, file: Path, sha256: str) -> bool:
         if self.stat(key) is None:
             return False
-        with self._explained(), self._open(key) as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest() == sha256
+        digest = hashlib.sha256()
+        with self._explained():
+            for data in self._bytes(key):
+                digest.update(data)
+        return digest.hexdigest() == sha256
 
     def _send(self, key: str, file: Path, sha256: str, progress: Progress) -> None:
         final, blocks = self.path(key), self._blocks(file, sha256, progress)
@@ -77,13 +78,14 @@ class LocalStore(VerifiedStore):
             (new / final.name).replace(final)
 
     def _range(self, key: str, start: int, length: int) -> bytes:
-        with self._open(key) as opened:
-            opened.seek(start)
-            return bytes(opened.read(length))
+        return b"".join(self._bytes(key, start, start + length))
 
     def _delete(self, key: str) -> None:
         path = self.path(key)
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
     def _list(self, prefix: str) -> Iterator[StoredObject]:
         files = [f"media/{path.parent.name}/{path.name}" for path in self._media.glob("??/*")]
@@ -92,25 +94,35 @@ class LocalStore(VerifiedStore):
             if key.startswith(prefix) and _KEY.fullmatch(key) and (found := self._find(key)):
                 yield found
 
-    @contextlib.contextmanager
-    def _open(self, key: str) -> Iterator[Any]:
-        """Open a file, or the archive of a pack: equal packs have equal archives."""
+    def _bytes(self, key: str, start: int = 0, end: int = sys.maxsize) -> Iterator[bytes]:
+        """Yield the bytes from `start` to `end` of a file, or of the archive of a pack."""
         path = self.path(key)
-        if not path.is_dir():
-            with path.open("rb") as opened:
-                yield opened
-            return
-        with tempfile.TemporaryFile() as archive:
-            with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-                for file in sorted(path.iterdir()):
-                    tar.add(file, file.name, recursive=False, filter=_without_owner)
-            archive.seek(0)
-            yield archive
+        parts: Iterable[bytes | Path] = _archive(path) if path.is_dir() else [path]
+        for part in parts:
+            size = len(part) if isinstance(part, bytes) else part.stat().st_size
+            if start < size and end > 0:
+                yield from [part[start:end]] if isinstance(part, bytes) else _file_bytes(part, start, min(size, end))
+            start, end = max(0, start - size), end - size
 
 
-def _without_owner(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    entry.mtime, entry.mode, entry.uid, entry.gid, entry.uname, entry.gname = 0, 0o644, 0, 0, "", ""
-    return entry
+def _archive(pack: Path) -> Iterator[bytes | Path]:
+    """Yield the parts of a pack's archive: files, and what is between them. Equal packs have equal archives."""
+    size = 0
+    for file in sorted(pack.iterdir()):
+        entry = tarfile.TarInfo(file.name)
+        entry.size = file.stat().st_size
+        padding = bytes(-entry.size % tarfile.BLOCKSIZE)
+        yield from (entry.tobuf(tarfile.USTAR_FORMAT), file, padding)
+        size += tarfile.BLOCKSIZE + entry.size + len(padding)
+    end = 2 * tarfile.BLOCKSIZE
+    yield bytes(end + -(size + end) % tarfile.RECORDSIZE)
+
+
+def _file_bytes(path: Path, start: int, end: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        file.seek(start)
+        while data := file.read(min(_BLOCK_BYTES, end - file.tell())):
+            yield data
 
 
 def _extract(archive: Path, folder: Path) -> None:

@@ -16,14 +16,15 @@ from itertools import pairwise
 from pathlib import Path
 
 from vidpipe.text.names import language_code
-from vidpipe.text.words import normalize
+from vidpipe.text.words import UNSPACED, normalize
 
-_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af]+")
+_UNSPACED = re.compile(f"[{UNSPACED}]+")
 #: Words from which a text has keywords, and sentences from which it has key sentences.
 _MIN_WORDS, _MIN_SENTENCES = 30, 5
 _MIN_OCCURRENCES, _MAX_KEYWORDS, _MIN_LETTERS = 2, 8, 3
 #: Terms of a sentence that can stand alone, and characters that a quote may have.
 _MIN_TERMS, _MAX_CHARACTERS = 3, 240
+_MAX_SENTENCES_QUOTED = 2
 #: Comparing takes quadratic time; of longer texts every n-th sentence is compared.
 _MAX_SENTENCES = 200
 
@@ -71,8 +72,8 @@ def _is_content(word: str) -> bool:
     return len(word) >= _MIN_LETTERS and not word.isdigit() and not _UNSPACED.search(word)
 
 
-def key_sentences(sentences: Sequence[str], most: int = 2) -> list[str]:
-    """Return the most central sentences, verbatim and in their order; none if there are few or they share no words."""
+def key_sentences(sentences: Sequence[str]) -> list[str]:
+    """Return the two most central sentences, verbatim, in their order; none if there are few or they share no words."""
     distinct = [text for text in dict.fromkeys(sentences) if len(text) <= _MAX_CHARACTERS]
     step = math.ceil(len(distinct) / _MAX_SENTENCES) or 1
     compared = [(text, terms) for text in distinct[::step] if len(terms := _terms(text)) >= _MIN_TERMS]
@@ -80,7 +81,7 @@ def key_sentences(sentences: Sequence[str], most: int = 2) -> list[str]:
         return []
     scores = [sum(_similarity(terms, other) for _, other in compared if other is not terms) for _, terms in compared]
     central = sorted((index for index, score in enumerate(scores) if score), key=lambda index: -round(scores[index], 6))
-    return [compared[index][0] for index in sorted(central[:most])]
+    return [compared[index][0] for index in sorted(central[:_MAX_SENTENCES_QUOTED])]
 
 
 def _terms(text: str) -> frozenset[str]:

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pycld2
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
@@ -32,7 +32,7 @@ _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:[{_INDIC}]+[^\W_{_UNSPA
 #: Classes of combining marks that are no accents, but make other letters: nukta, voicing of Kana, virama, Thai and Lao
 #: vowels and tones.
 _LETTER_MARKS = (7, 8, 9, 103, 107, 118, 122)
-#: Composing takes quadratic time in the number of combining marks.
+#: Composing takes quadratic time in the number of combining marks, and untrusted text may hold nothing else.
 _PIECE = re.compile(r"(?s:.){1,250}\S{0,250}")
 _LONGEST_WORD = 200
 _DETECTED_CHARACTERS = 400
@@ -61,11 +61,11 @@ class _Folded(dict[int, str]):
 _FOLDED = _Folded({ord("\u0439"): "\u0439", ord("\u0419"): "\u0439"})
 
 
-def composed(text: str) -> str:
-    """Return `text` with letters and accents joined; the positions of `words_in` refer to this form."""
+def composed(text: str, form: Literal["NFC", "NFKC"] = "NFC") -> str:
+    """Return `text` with letters and accents joined; the positions of `words_in` refer to NFC."""
     if text.isascii():
         return text
-    return "".join(unicodedata.normalize("NFC", piece) for piece in _PIECE.findall(text))
+    return "".join(unicodedata.normalize(form, piece) for piece in _PIECE.findall(text))
 
 
 def folded(text: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,14 +17,12 @@ from urllib.parse import unquote
 
 import re2
 
-from vidpipe.text.stems import language_of, stem_words, tokens
+from vidpipe.text.stems import composed, language_of, stem_words, tokens
 
-# Scripts written without spaces have no words to split at, so each of their characters counts as a word.
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:'[^\W_{_UNSPACED}]+)*")
-#: Normalizing takes quadratic time in the number of combining marks, and untrusted text may hold nothing else.
-_PIECE = re.compile(r"(?s:.){1,250}\S{0,250}")
-_SPACED_OUT = re.compile(rf"(?<=[{_UNSPACED}]) (?=[{_UNSPACED}])")
+#: Scripts written without spaces have no words to split at, so each of their characters counts as a word.
+UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
+_WORD = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]+(?:'[^\W_{UNSPACED}]+)*")
+_SPACED_OUT = re.compile(rf"(?<=[{UNSPACED}]) (?=[{UNSPACED}])")
 _SIBILANTS = ("s", "x", "z", "ch", "sh")
 _JOINT = re.compile(r"(?<=\w)[\s_-]+(?=\w)")
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}$")
@@ -58,9 +55,7 @@ def as_written(form: str) -> str:
 
 
 def _folded(text: str) -> str:
-    if not text.isascii():
-        text = "".join(unicodedata.normalize("NFKC", piece) for piece in _PIECE.findall(text))
-    return text.casefold()
+    return composed(text, "NFKC").casefold()
 
 
 @lru_cache(4096)  # rules give the same tags to every video

@@ -22,8 +22,9 @@ from vidpipe.runner.plan import Plan
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings, init_home
 from vidpipe.sources.ingest import Ingest
-from vidpipe.sources.inputs import SourceRequest, gather
+from vidpipe.sources.inputs import gather
 from vidpipe.sources.source_data import Segment
+from vidpipe.sources.source_request import SourceRequest
 from vidpipe.stages.registry import build_graph
 from vidpipe_tests import clips
 from vidpipe_tests.conftest import settings_of

@@ -20,8 +20,8 @@ from vidpipe.library.repair import lost_videos, rebuild, request_again
 from vidpipe.operations.backups.backup import back_up
 from vidpipe.settings import Settings, audit, configure_logging
 from vidpipe.settings.schema import MongoDB
-from vidpipe.sources.inputs import request_for
 from vidpipe.sources.records import SourceRecord
+from vidpipe.sources.source_request import request_for
 from vidpipe.stages.ingest_facts import IngestFacts
 from vidpipe_tests.default_graph import GRAPH
 

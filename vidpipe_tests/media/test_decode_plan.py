@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidpipe.media.decode import DecoderMessages
 from vidpipe.media.decode_plan import model_size, plan_decode, thumbnail_size
+from vidpipe.media.decoder_messages import DecoderMessages
 from vidpipe.media.facts import AudioStream
 from vidpipe.settings.schema import SceneDetection
 

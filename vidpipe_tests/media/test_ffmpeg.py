@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import MediaError, UnavailableError
-from vidpipe.media import ffmpeg
+from vidpipe.media import ffmpeg, programs
 from vidpipe.media.probe import check_decodable, probe
 from vidpipe_tests import clips
 
@@ -40,19 +40,19 @@ def test_the_version_is_known() -> None:
 
 def test_a_program_that_hangs_is_ended() -> None:
     began = time.monotonic()
-    with pytest.raises(ffmpeg.TimeLimitError, match=r"did not finish within 0\.3 s"):
-        ffmpeg.run([sys.executable, "-c", "import time; time.sleep(60)"], timeout_s=0.3)
+    with pytest.raises(programs.TimeLimitError, match=r"did not finish within 0\.3 s"):
+        programs.run([sys.executable, "-c", "import time; time.sleep(60)"], timeout_s=0.3)
     assert time.monotonic() - began < 20
 
 
 def test_endless_output_is_cut_off_and_the_program_ended() -> None:
     with pytest.raises(MediaError, match="wrote more than 100000 bytes"):
-        ffmpeg.run([sys.executable, "-c", "while True: print('x' * 1000)"], timeout_s=60, max_output_bytes=100_000)
+        programs.run([sys.executable, "-c", "while True: print('x' * 1000)"], timeout_s=60, max_output_bytes=100_000)
 
 
 def test_of_long_error_output_the_beginning_and_the_end_are_kept() -> None:
     script = "import sys; sys.stderr.write('first\\n' + 'x' * 500_000 + '\\nlast')"
-    stderr = ffmpeg.run([sys.executable, "-c", script], timeout_s=60).stderr
+    stderr = programs.run([sys.executable, "-c", script], timeout_s=60).stderr
     assert stderr.startswith("first")
     assert stderr.endswith("last")
     assert len(stderr) <= 64 * 1024
@@ -61,7 +61,7 @@ def test_of_long_error_output_the_beginning_and_the_end_are_kept() -> None:
 def test_a_decoder_sees_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDPIPE_QWENVL_ACCESSKEY", "s3cret")
     script = "import os; print([name for name in os.environ if name.startswith('VIDPIPE')])"
-    assert ffmpeg.run([sys.executable, "-c", script], timeout_s=60).stdout.strip() == b"[]"
+    assert programs.run([sys.executable, "-c", script], timeout_s=60).stdout.strip() == b"[]"
 
 
 def test_a_concat_script_under_a_videos_name_is_refused(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_concat_script_under_a_videos_name_is_refused(tmp_path: Path) -> None:
     for read in (probe, check_decodable):
         with pytest.raises(MediaError, match=r"x\.mp4 is an ffconcat script, not a video\. It refers to other files"):
             read(script)
-    done = ffmpeg.run(ffmpeg.ffprobe_command(script, show="stream"), timeout_s=60)
+    done = programs.run(ffmpeg.ffprobe_command(script, show="stream"), timeout_s=60)
     assert done.refused_format == "concat"
     assert b"h264" not in done.stdout
 

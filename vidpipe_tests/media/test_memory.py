@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import MediaError
-from vidpipe.media import ffmpeg, memory
+from vidpipe.media import memory, programs
 from vidpipe.media.memory import FileLimits, HeaderTimeError, MemoryLimitError, TimeLimits
 from vidpipe.media.probe import check_decodable, probe
 from vidpipe.settings.operation import Limits
@@ -49,8 +49,8 @@ def test_a_file_that_needs_too_much_memory_is_refused_with_its_name_and_the_limi
 ) -> None:
     path = with_index(tmp_path / "edits.mp4", edits=40_000)
     started = []
-    spawn = ffmpeg.spawn
-    monkeypatch.setattr(ffmpeg, "spawn", lambda *given, **more: started.append(given) or spawn(*given, **more))
+    spawn = programs.spawn
+    monkeypatch.setattr(programs, "spawn", lambda *given, **more: started.append(given) or spawn(*given, **more))
     with pytest.raises(MemoryLimitError, match=r"edits\.mp4: ff\w+ needs more than 1\d\d MB.* MemoryMB in \[Limits"):
         check_decodable(path, limits=Limits(memory_mb=130))
     assert len(started) == 2  # within the tight limit, and within the larger one
@@ -75,15 +75,15 @@ def test_what_fails_within_the_tight_limit_is_tried_with_the_larger_one() -> Non
     script = "x = bytearray(250 << 20); print('done')"
     limits = FileLimits(Limits())
     with memory.reading(limits):
-        assert ffmpeg.run([sys.executable, "-c", script], timeout_s=60).stdout == b"done\n"
+        assert programs.run([sys.executable, "-c", script], timeout_s=60).stdout == b"done\n"
     assert limits.generous
     with (
         memory.reading(FileLimits(Limits(memory_mb=200))),
         pytest.raises(MemoryLimitError, match=r"^the WebP decoder needs more than 2\d\d MB"),
     ):
-        ffmpeg.run([sys.executable, "-c", script], timeout_s=60)
+        programs.run([sys.executable, "-c", script], timeout_s=60)
     with memory.reading(FileLimits(Limits(memory_mb=0))):
-        assert ffmpeg.run([sys.executable, "-c", script], timeout_s=60).stdout == b"done\n"
+        assert programs.run([sys.executable, "-c", script], timeout_s=60).stdout == b"done\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot limit a running program")
@@ -95,7 +95,7 @@ def test_no_packet_is_missing_because_the_index_of_a_long_film_was_cut() -> None
     )
 
     def listed() -> list[bytes]:
-        return list(ffmpeg.lines([sys.executable, "-c", script], timeout_s=60, task="listing"))
+        return list(programs.lines([sys.executable, "-c", script], timeout_s=60, task="listing"))
 
     with memory.reading(FileLimits(Limits())):
         assert memory.retried(listed) == [b"first\n", b"second\n"]
@@ -106,9 +106,9 @@ def test_no_packet_is_missing_because_the_index_of_a_long_film_was_cut() -> None
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot limit a running program")
 def test_headers_have_a_limit_of_processor_time_and_packets_have_none() -> None:
     with memory.reading(FileLimits()), pytest.raises(HeaderTimeError, match=r"more than 1 s of processor .*HeaderSec"):
-        ffmpeg.run([sys.executable, "-c", "while True: pass"], timeout_s=60, processor_s=1)
+        programs.run([sys.executable, "-c", "while True: pass"], timeout_s=60, processor_s=1)
     script = "import time; print('first', flush=True)\nwhile time.process_time() < 1.2: pass\nprint('second')"
-    assert len(list(ffmpeg.lines([sys.executable, "-c", script], timeout_s=60, task="listing", processor_s=1))) == 2
+    assert len(list(programs.lines([sys.executable, "-c", script], timeout_s=60, task="listing", processor_s=1))) == 2
 
 
 def test_programs_under_the_larger_limit_wait_for_one_another_and_for_headers() -> None:
@@ -147,9 +147,9 @@ def test_large_pictures_have_room_and_are_decoded_in_as_many_threads_as_fit() ->
 
 def test_a_time_limit_names_the_file_and_what_was_done(tmp_path: Path) -> None:
     path = clips.moving(tmp_path / "clip.ts", seconds=0.2)
-    with pytest.raises(ffmpeg.TimeLimitError, match=r"film: ffprobe did not finish .* ended while listing the packets"):
+    with pytest.raises(programs.TimeLimitError, match=r"film: ffprobe did not .* ended while listing the packets"):
         probe(path, name="film", time=TimeLimits(startup_s=1e-6, bytes_per_s=math.inf))
-    with pytest.raises(ffmpeg.TimeLimitError, match=r"film: ffprobe .* ended while reading the headers"):
+    with pytest.raises(programs.TimeLimitError, match=r"film: ffprobe .* ended while reading the headers"):
         check_decodable(path, name="film", time=TimeLimits(headers_s=1e-6))
 
 

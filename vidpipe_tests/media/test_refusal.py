@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from vidpipe.errors import MediaError
-from vidpipe.media import ffmpeg
+from vidpipe.media import programs
 from vidpipe.media.container_layout import ContainerLayout, matroska_layout
 from vidpipe.media.probe import check_decodable, probe
 from vidpipe_tests import clips
@@ -238,8 +238,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(Path(command[0]).name)
         return start(command, **options)
 
-    start = ffmpeg.spawn
-    monkeypatch.setattr(ffmpeg, "spawn", spawn)
+    start = programs.spawn
+    monkeypatch.setattr(programs, "spawn", spawn)
     return names
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vidpipe.media import packets
+from vidpipe.media import packet_list, packets
 from vidpipe.media.facts import MediaInfo
 from vidpipe.media.probe import probe
 from vidpipe.media.timing import measured_rate
@@ -245,7 +245,7 @@ def test_pictures_that_are_only_referred_to_are_not_counted(tmp_path: Path) -> N
     vp8 = ("-c:v", "libvpx", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-passlogfile", str(tmp_path / "log"))
     for number in "12":
         path = clips.ffmpeg(tmp_path / "a.webm", *source, *vp8, "-pass", number)
-    assert sum(1 for packet in packets._rows(path)) > 50
+    assert sum(1 for packet in packet_list.packets_of(path)) > 50
     assert timing_of(probe(path)) == (50, 2.0, "25/1", False)
 
 
@@ -255,7 +255,8 @@ def packets_as(monkeypatch: pytest.MonkeyPatch, rows: Iterable[str]) -> None:
     def listed(command: Sequence[str], **_: object) -> Iterator[bytes]:
         return iter([f"{row}\n".encode() for row in rows] if "packet=" in " ".join(command) else [])
 
-    monkeypatch.setattr(packets, "lines", listed)
+    for module in (packet_list, packets):
+        monkeypatch.setattr(module, "lines", listed)
 
 
 @pytest.mark.parametrize("second_field_has_times", [True, False])

@@ -21,7 +21,7 @@ from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.settings import Settings, load
 from vidpipe.sources.ingest import register
-from vidpipe.sources.inputs import request_for
+from vidpipe.sources.source_request import request_for
 from vidpipe_tests import clips
 from vidpipe_tests.pipeline.test_process import GREEN, RED, colors, materializations
 from vidpipe_tests.runner.small_graph import GRAPH, calls

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import threading
 
 import pytest
 
 from vidpipe.network.addresses import AddressPolicy, forbidden_reason
 from vidpipe.network.fetch_errors import FetchError
+from vidpipe.sources.download import download
+from vidpipe.sources.media_store import MediaStore
+from vidpipe.sources.urls import SourceUrl
 from vidpipe_tests.fault_server import FaultServer, redirect
 from vidpipe_tests.sources.conftest import IngestHome
 
@@ -169,3 +173,18 @@ def test_a_name_that_does_not_exist_is_a_lasting_error(room: IngestHome) -> None
     outcome = room.add_one("http://no-such-host.invalid/clip.mp4")
     assert outcome.state == "failed"
     assert "no-such-host.invalid" in str(outcome.error)
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_an_error_is_not_its_own_cause(room: IngestHome, server: FaultServer, refused: bool) -> None:
+    if refused:
+        room.with_download(allowed_private=())
+    url = SourceUrl(server.url("/missing.mp4"))
+    with pytest.raises(FetchError) as raised:
+        download(url, settings=room.settings, store=MediaStore(room.settings), cancelled=threading.Event())
+    error: BaseException | None = raised.value
+    seen: list[BaseException] = []
+    while error is not None:
+        assert error not in seen
+        seen.append(error)
+        error = error.__cause__

@@ -177,7 +177,7 @@ def test_a_known_failure_says_when_it_was_found_and_how_to_ask_again(room: Inges
 
 
 def test_a_record_of_an_older_version_waits_for_retry(room: IngestHome, server: FaultServer, clip: bytes) -> None:
-    from vidpipe.sources.inputs import request_for
+    from vidpipe.sources.source_request import request_for
 
     request = request_for(server.add("/clip.mp4", clip))
     old = {"id": request.id, "url": request.url.display_url, "state": "refused", "last_error": "It is not allowed."}

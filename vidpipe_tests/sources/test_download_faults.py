@@ -10,7 +10,8 @@ import pytest
 from vidpipe.media.probe import probe
 from vidpipe.network.http_response import PartialState
 from vidpipe.sources.inputs import gather
-from vidpipe.sources.media_store import MediaStore, PartialFile
+from vidpipe.sources.media_store import MediaStore
+from vidpipe.sources.partial_file import PartialFile
 from vidpipe_tests.fault_server import (
     FaultServer,
     Handler,

@@ -16,10 +16,11 @@ from vidpipe.settings import Settings
 from vidpipe.sources import media_store
 from vidpipe.sources.download import refetch
 from vidpipe.sources.due_sources import known_request
-from vidpipe.sources.inputs import gather, request_for
-from vidpipe.sources.list_watch import diff_watched_files
+from vidpipe.sources.inputs import gather
 from vidpipe.sources.lists import ListEntry
+from vidpipe.sources.source_request import request_for
 from vidpipe.sources.urls import bare
+from vidpipe.sources.watched_files import diff_watched_files
 from vidpipe_tests.sources.conftest import IngestHome, Write, sha256_of
 
 CAFE = os.fsdecode(b"caf\xe9.mp4")

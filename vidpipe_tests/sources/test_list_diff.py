@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from vidpipe.errors import VidpipeError
 from vidpipe.settings.operation import Lists
-from vidpipe.sources.inputs import request_for
 from vidpipe.sources.list_diff import LineCache, ListCacheFiles, ListDiff, parse_list
 from vidpipe.sources.list_files import decoded
 from vidpipe.sources.lists import ListEntry, text_lines
 from vidpipe.sources.records import ListedSource
+from vidpipe.sources.source_request import request_for
 
 Said = tuple[str | None, tuple[str, ...], int | None]
 

@@ -212,8 +212,15 @@ def test_arbitrary_bytes_never_raise(content: bytes) -> None:
 @pytest.mark.parametrize(
     "piece",
     ["<a b='", "<!--", "</", "&", "[", '"a.mp4?',
+     '<script type="application/ld+json">{}</script>',
      *(pytest.param(slow, marks=pytest.mark.soak) for slow in ("<video>", "<div><source src=a.mp4>", "<title>"))],
 )  # fmt: skip
 def test_a_page_made_to_be_slow_ends(piece: str) -> None:
     # each takes minutes to hours in Python's parser by itself, or in a naive pattern
     page_videos(b"<script type=application/ld+json>" * (piece == "[") + piece.encode() * 40_000, BASE)
+
+
+def test_a_long_attribute_around_many_elements_is_read_once() -> None:
+    # written out for each of them, it takes minutes
+    page = b'<div class="' + b"a " * 100_000 + b'">' + b"<p>text</p>" * 5_000 + b"<video src=a.mp4>"
+    assert [one.url for one in page_videos(page, BASE).videos] == [f"{HERE}/watch/a.mp4"]

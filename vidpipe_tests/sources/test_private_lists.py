@@ -11,9 +11,10 @@ import pytest
 from vidpipe.cli.inputs import with_stdin
 from vidpipe.errors import VidpipeError
 from vidpipe.settings.operation import Lists
-from vidpipe.sources.inputs import gather, request_for
+from vidpipe.sources.inputs import gather
 from vidpipe.sources.list_diff import LineCache, ListDiff, parse_list
-from vidpipe.sources.list_watch import diff_watched_files
+from vidpipe.sources.source_request import request_for
+from vidpipe.sources.watched_files import diff_watched_files
 
 LINES = (
     "root:x:0:0:PRIVATE:/root:/bin/bash",

@@ -14,7 +14,8 @@ import pytest
 from vidpipe.network.fetch_errors import FetchError
 from vidpipe.network.http_response import ContentRange, PartialState, Validators
 from vidpipe.sources.download import download
-from vidpipe.sources.media_store import MediaStore, PartialFile
+from vidpipe.sources.media_store import MediaStore
+from vidpipe.sources.partial_file import PartialFile
 from vidpipe.sources.urls import SourceUrl
 from vidpipe_tests.fault_server import Fault, FaultServer, Handler, Served, changes_to, cut, part, status
 from vidpipe_tests.sources.conftest import IngestHome

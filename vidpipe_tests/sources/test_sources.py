@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import VidpipeError
-from vidpipe.sources.inputs import gather, request_for
+from vidpipe.sources.inputs import gather
+from vidpipe.sources.source_request import request_for
 from vidpipe_tests.sources.conftest import Write
 
 

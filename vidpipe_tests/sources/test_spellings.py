@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vidpipe.sources.inputs import request_for
+from vidpipe.sources.source_request import request_for
 from vidpipe.sources.urls import readable_url, stored_spellings, url_spellings
 
 

@@ -8,8 +8,12 @@ import time
 import pytest
 
 from vidpipe.network.fetch_errors import FetchError
+from vidpipe.network.http_response import PartialState
 from vidpipe.sources.fetchers.site import SiteFetcher
 from vidpipe.sources.inputs import gather
+from vidpipe.sources.media_store import MediaStore
+from vidpipe.sources.partial_file import PartialFile
+from vidpipe.sources.source_request import request_for
 from vidpipe_tests.fault_server import FaultServer, cut, gzipped, redirect, slow, status
 from vidpipe_tests.sources.conftest import IngestHome, sha256_of
 
@@ -202,6 +206,19 @@ def test_every_video_of_a_page(room: IngestHome, server: FaultServer, clip: byte
     assert len(gather([url], every=True, limit=1, settings=room.settings).requests) == 1
     (alone,) = gather([server.url("/a.mp4")], every=True, settings=room.settings).requests
     assert alone.url.reveal() == server.url("/a.mp4")
+
+
+def test_looking_for_videos_keeps_the_bytes_of_an_unfinished_download(
+    room: IngestHome, server: FaultServer, clip: bytes
+) -> None:
+    url = server.add("/a.mp4", clip, always=cut(0.0001))  # too little to tell what it is
+    part = PartialFile(MediaStore(room.settings).incoming, request_for(url).id)
+    part.start(PartialState(etag='"one"', total_bytes=len(clip)))
+    part.append(clip[:5000])
+    part.close()
+    gathered = gather([url], every=True, settings=room.settings)
+    assert "interrupted" in str(gathered.problems[0].error)
+    assert part.path.read_bytes() == clip[:5000]
 
 
 def test_links_that_are_gone_have_a_date(room: IngestHome, server: FaultServer, clip: bytes) -> None:

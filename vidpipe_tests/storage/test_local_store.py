@@ -55,6 +55,21 @@ def test_a_pack_travels_as_an_archive_and_arrives_equal(local: Settings, tmp_pat
     assert other.stat(key) is None
 
 
+def test_any_part_of_a_pack_is_that_of_its_archive(local: Settings) -> None:
+    """Without owners and times, so that equal packs have equal archives, as they always had."""
+    reference, store = write_pack(local), LocalStore(local)
+    key, made = pack_key(VIDEO, reference.version), io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for file in sorted(store.path(key).iterdir()):
+            content = file.read_bytes()
+            entry = tarfile.TarInfo(file.name)
+            entry.size, entry.mode = len(content), 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    expected = made.getvalue()
+    for start, length in ((0, 1 << 30), (0, 1), (511, 2), (500, 9000), (len(expected) - 3, 100), (1024, 512)):
+        assert store.read(key, start, length) == expected[start : start + length]
+
+
 def test_a_damaged_pack_is_replaced(local: Settings, tmp_path: Path) -> None:
     reference, store = write_pack(local), LocalStore(local)
     key, archive = pack_key(VIDEO, reference.version), tmp_path / "pack.tar"

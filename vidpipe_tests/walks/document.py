@@ -2,7 +2,7 @@
 
 - A block of `bash` is run; a block of `python` too, unless it has a title.
 - A block of any language with `title="name"` is written to the file of that name.
-- A block of `text` is what the block before it prints, errors included. `...` stands for anything; white space is folded.
+- A block of `text` is what the block before it prints, errors included: `...` stands for anything, spaces are folded.
 - Blocks of other languages, such as `sh`, are only shown.
 """
 

@@ -24,8 +24,8 @@ from vidpipe.library.schema import Document
 from vidpipe.library.videos import VideoIds, chunked
 from vidpipe.operations.retention import PruneReport, cutoff
 from vidpipe.sources.download import refetch
-from vidpipe.sources.inputs import request_for
 from vidpipe.sources.media_store import MediaStore, hash_file
+from vidpipe.sources.source_request import request_for
 from vidpipe.storage.object_store import DROPPED, LOCAL, Progress, StoredObject, StoreError, media_key, pack_key
 from vidpipe.storage.places import MediaPlace
 

@@ -14,7 +14,8 @@ from typing import Protocol
 
 from vidpipe.network.http_response import Validators
 from vidpipe.settings import Settings
-from vidpipe.sources.media_store import DiskReservations, PartialFile
+from vidpipe.sources.media_store import DiskReservations
+from vidpipe.sources.partial_file import PartialFile
 from vidpipe.sources.source_data import SourceData
 from vidpipe.sources.urls import SourceUrl
 

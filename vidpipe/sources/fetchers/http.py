@@ -11,11 +11,10 @@ import urllib3
 from requests.cookies import extract_cookies_to_jar
 from requests.utils import get_environ_proxies
 
-from vidpipe.errors import VidpipeError
 from vidpipe.media.sniff import HEAD_BYTES, sniff_bytes
 from vidpipe.network.addresses import AddressPolicy
 from vidpipe.network.fetch_errors import FetchCancelled, FetchError
-from vidpipe.network.http_errors import status_error, transport_error
+from vidpipe.network.http_errors import transport_error
 from vidpipe.network.http_response import (
     ContentRange,
     PartialState,
@@ -35,44 +34,11 @@ from vidpipe.redaction import MASK
 from vidpipe.sources.containers import HEAD_BYTES as CONTAINER_HEAD_BYTES
 from vidpipe.sources.containers import looks_like_video
 from vidpipe.sources.fetchers.fetcher import FetchTask, TransferResult
+from vidpipe.sources.fetchers.remote_file import RemoteFile
 from vidpipe.sources.urls import SourceUrl, redacted_url, safe_file_name, scrub, url_file_name, without_userinfo
 
 _CHECK_DISK_EVERY_BYTES, _LARGEST_PAGE_BYTES = 16 << 20, 5 << 20
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
-
-
-class RemoteFile:
-    """One file on a server: an http(s) URL, which is requested as it is; base of other kinds of URLs.
-
-    Attributes:
-        display_url: Its URL without secrets.
-        over_http: Whether `request_url` is an http(s) URL; otherwise `prepare` mounts what answers the requests.
-    """
-
-    over_http = True
-
-    def __init__(self, url: SourceUrl) -> None:
-        self._url = url
-        self.display_url = url.display_url
-
-    def request_url(self) -> str:
-        """Return the URL to request in this attempt, secrets included. Raises VidpipeError if there is none."""
-        return self._url.reveal()
-
-    def prepare(self, session: requests.Session, live: LiveConnections) -> None:
-        """Prepare the session of a download, and register in `live` what it connects to."""
-
-    def retry_url(self, response: requests.Response) -> str | None:
-        """Return the URL to request after this response, if it is not a plain redirect."""
-        return None
-
-    def error(self, response: requests.Response) -> VidpipeError:
-        """Return the error for a final response that is neither the file nor a redirect."""
-        return status_error(response)
-
-    def stored_url(self, final_url: str) -> str:
-        """Return what may be stored of the URL that gave the bytes."""
-        return redacted_url(final_url)
 
 
 @dataclass
@@ -160,7 +126,10 @@ class Transfer:
         except (FetchError, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             if watch.verdict == "cancelled" or self.task.cancelled.is_set():
                 raise FetchCancelled from error
-            raise self._explained(error, watch) from error
+            explained = self._explained(error, watch)
+            if explained is error:
+                raise
+            raise explained from error
 
     def _explained(self, error: Exception, watch: StallWatch) -> FetchError:
         if watch.verdict == "stalled":
@@ -266,8 +235,9 @@ class Transfer:
                     self._policy.check_url(url)
                 response = self._send(url, headers)
             except FetchError as error:
-                redirected = f"redirected to {redacted_url(url)}: " if url != self._url else ""
-                raise error.reworded(f"{redirected}{error.message}") from error
+                if url != self._url:
+                    error.reworded(f"redirected to {redacted_url(url)}: {error.message}")
+                raise
             redirect = response.headers.get("Location") if response.status_code in _REDIRECTS else None
             target = self.remote.retry_url(response) or redirect
             if not target:
@@ -398,8 +368,10 @@ class Transfer:
     def _check_content(self, response: requests.Response, body: ResponseBody, watch: StallWatch) -> None:
         """Raise PageFound or FetchError if the first bytes are those of a web page, picture, archive or the like."""
         head = body.ahead(HEAD_BYTES, watch.count)
-        if head is None:  # reading the body raises the error
-            return
+        if head is None:
+            if "video" in self.reads:  # nothing may be written, not even what came
+                raise FetchError("the connection was interrupted.", kind="transient")
+            return  # reading the body raises the error
         content, content_type = sniff_bytes(head), response.headers.get("Content-Type", "")
         kind = content.kind if content else "video"
         if "html" in content_type.lower() and (kind in ("text", "subtitles") or (content is None and _is_text(head))):

@@ -13,10 +13,12 @@ from vidpipe.network.fetch_errors import FetchError
 from vidpipe.network.http_response import PartialState, Validators
 from vidpipe.settings import Settings
 from vidpipe.sources.fetchers.fetcher import Attempts, FetchTask, ListedFile, TransferResult
-from vidpipe.sources.fetchers.http import PageFound, RemoteFile, Transfer
+from vidpipe.sources.fetchers.http import PageFound, Transfer
 from vidpipe.sources.fetchers.registry import Fetchers
-from vidpipe.sources.media_store import MediaStore, PartialFile
+from vidpipe.sources.fetchers.remote_file import RemoteFile
+from vidpipe.sources.media_store import MediaStore
 from vidpipe.sources.page_videos import PageVideo, WebPage, page_videos
+from vidpipe.sources.partial_file import PartialFile
 from vidpipe.sources.source_data import SourceData
 from vidpipe.sources.urls import SourceUrl, redacted_url
 
@@ -83,7 +85,8 @@ class PageAttempts:
                 error.reworded(self._transfer.scrubbed(error.message))
                 self._failures[one.url] += 1
                 if isinstance(error, FetchError) and error.transient and self._failures[one.url] == 1:
-                    raise error.about(self._task.url.display_url) from error  # the next attempt begins with it again
+                    error.about(self._task.url.display_url)
+                    raise  # the next attempt begins with it again
                 errors.append(error.about(chosen))
                 continue
             count = f"best of {len(page.videos)}" if len(page.videos) > 1 else "the only video"

@@ -24,7 +24,8 @@ from vidpipe.network.s3_client import ACCESS, no_access, s3_client
 from vidpipe.settings import Settings
 from vidpipe.settings.operation import Download
 from vidpipe.sources.fetchers.fetcher import Attempts, FetchTask, ListedFile
-from vidpipe.sources.fetchers.http import RemoteFile, Transfer
+from vidpipe.sources.fetchers.http import Transfer
+from vidpipe.sources.fetchers.remote_file import RemoteFile
 from vidpipe.sources.urls import SourceUrl
 
 SCHEME = "s3://"

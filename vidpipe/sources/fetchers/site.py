@@ -17,14 +17,13 @@ from tempfile import TemporaryFile
 from typing import Any
 from urllib.parse import urlsplit
 
-from vidpipe.errors import UnavailableError, VidpipeError
-from vidpipe.media import ffmpeg
-from vidpipe.network.fetch_errors import FetchCancelled, FetchError
+from vidpipe.errors import UnavailableError, VidpipeError, visible
+from vidpipe.media import ffmpeg, programs
+from vidpipe.network.fetch_errors import FaultKind, FetchCancelled, FetchError
 from vidpipe.network.guard_proxy import GuardProxy
 from vidpipe.network.http_response import Validators
 from vidpipe.settings import Settings
 from vidpipe.sources.fetchers.fetcher import FetchTask, ListedFile, TransferResult
-from vidpipe.sources.fetchers.site_errors import site_error
 from vidpipe.sources.source_data import SourceData
 from vidpipe.sources.urls import SourceUrl, canonical_url, safe_file_name, scrub
 
@@ -34,6 +33,25 @@ _FOLDER = re.compile(rf"/videos/?$|^/@[^/]+{_TABS}|^/(?:{_KINDS})/[^/]+{_TABS}|^
 _MEMORY_BYTES, _START_S, _JOIN_S = 1 << 30, 60.0, 3600.0
 #: By host: who has the lock waits for HostInterval before asking it.
 _hosts: defaultdict[str | None, threading.Lock] = defaultdict(threading.Lock)
+
+_ELSEWHERE = "Use another source of this video."
+_GONE = f"It is gone. {_ELSEWHERE}"
+_COOKIES = "If you may see it, name a file with the cookies of your login in [Download] CookiesFile."
+#: (pattern of what was said, kind, what to do); the first that fits counts.
+_CASES: tuple[tuple[str, FaultKind, str], ...] = (
+    ("several videos", "refused", "Run `vidpipe add --all URL`, or add the address of the playlist itself."),
+    ("live stream|live event", "refused", "Add its recording after the stream has ended."),
+    ("file:.*disabled|unsupported url|no video", "refused", "Use the address of the video itself."),
+    (r"\b429\b|too many requests|rate.?limit", "transient", "Wait, or raise HostInterval in [Download]."),
+    (r"time.?out|timed out|error 5\d\d", "transient", ""),
+    (r"\bdrm\b|countr|\bgeo|your (location|region)", "permanent", _ELSEWHERE),
+    (r"sign in|log.?in|private|member|subscri|premium|\bage\b|a bot|cookie| 40[13]", "permanent", _COOKIES),
+    ("removed|deleted|terminated|no longer|not exist|not found|unavailable| 404| 410", "permanent", _GONE),
+    ("format|MaxSizeMB", "permanent", "Change Format, MaxHeight or MaxSizeMB in [Download]."),
+    ("connect|reset|incomplete|unable to download", "transient", ""),
+    ("", "permanent", "The site may have changed: run `pip install --upgrade yt-dlp`."),
+)
+_DEPENDS_ON = tuple(f"download.{name}" for name in ("cookies_file", "format", "max_height", "max_size_mb"))
 
 
 class SiteFetcher:
@@ -108,7 +126,7 @@ class SiteFetcher:
                 if cancelled.wait(0 if command == "knows" else limits.host_interval):
                     raise FetchCancelled
             program, window = [sys.executable, "-P", "-m", self.worker], time.monotonic()
-            process = ffmpeg.spawn(program, stdin=given, stdout=told, stderr=DEVNULL, memory_bytes=_MEMORY_BYTES)
+            process = programs.spawn(program, stdin=given, stdout=told, stderr=DEVNULL, memory_bytes=_MEMORY_BYTES)
             try:
                 while process.poll() is None:
                     if cancelled.wait(0.1):
@@ -123,7 +141,7 @@ class SiteFetcher:
                             raise site_error("timeout: the site stalled")
                         counted, window = guard.received_bytes, time.monotonic()
             finally:
-                ffmpeg.stop(process)
+                programs.stop(process)
             told.seek(0)
             answer = json.loads(told.read() or b'{"error": "yt-dlp crashed, or needs more than 1 GB of memory"}')
         if "error" in answer:
@@ -178,7 +196,19 @@ class SiteDownload:
         maps = [part for at, (_, is_video) in enumerate(files) for part in ("-map", f"{at}:{'av'[is_video]}:0")]
         output = ["-c", "copy", "-map_metadata", "-1", "-fflags", "+bitexact", f"file:{made}"]
         command = ffmpeg.ffmpeg_command("-v", "error", "-y", *inputs, *maps, *output)
-        done = ffmpeg.run(command, timeout_s=_JOIN_S, task="joining picture and sound")
+        done = programs.run(command, timeout_s=_JOIN_S, task="joining picture and sound")
         if done.returncode:
             raise FetchError(f"picture and sound cannot be joined: {done.stderr.strip()[-300:]}.")
         return made
+
+
+def site_error(said: str) -> FetchError:
+    """Return the error for what yt-dlp or a site said, without secrets."""
+    kind, hint = next((kind, hint) for pattern, kind, hint in _CASES if re.search(pattern, said, re.IGNORECASE))
+    # without the extractor, the id, and advice for yt-dlp's own command line
+    words = re.sub(r"^(?:ERROR: )?(?:\[[\w:+-]+\] (?:[\w-]+: )?)?", "", " ".join(said.split()))
+    words = re.split(r"\.? +(?:Use --|See +http)|; please report|\. If you believe| \(caused by", words)[0]
+    message = f"the site gives no video: {visible(words)[:300].rstrip('. ')}."
+    return FetchError(
+        message, hint, kind=kind, depends_on=() if kind == "transient" else _DEPENDS_ON, gone=hint == _GONE
+    )

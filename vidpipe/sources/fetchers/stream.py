@@ -28,7 +28,8 @@ from vidpipe.network.session import LiveConnections, StallWatch, open_session
 from vidpipe.settings import Settings
 from vidpipe.settings.operation import Download
 from vidpipe.sources.fetchers.fetcher import Attempts, FetchTask, ListedFile
-from vidpipe.sources.fetchers.http import RemoteFile, Transfer
+from vidpipe.sources.fetchers.http import Transfer
+from vidpipe.sources.fetchers.remote_file import RemoteFile
 from vidpipe.sources.urls import DEFAULT_PORTS, SourceUrl, path_in_url, scrub
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,10 @@ class FileServer(RemoteFile, BaseAdapter):
             file = self.stat()
             self._body = self._bytes(0, file)
         except Exception as error:
-            raise self.fault(error) from error
+            fault = self.fault(error)
+            if fault is error:
+                raise
+            raise fault from error
         size = file.size_bytes or 0
         if file.version and ask.get("If-None-Match") == file.version:
             response.status_code = 304
@@ -145,9 +149,10 @@ class FileServer(RemoteFile, BaseAdapter):
         """Return the next bytes of the body, as `ResponseBody` reads them."""
         try:
             return next(self._body, b"")
+        except (TimeoutError, VidpipeError):
+            raise
         except Exception as error:
-            told = isinstance(error, TimeoutError | VidpipeError)
-            raise error if told else ProtocolError(str(error), error) from error
+            raise ProtocolError(str(error), error) from error
 
     def _bytes(self, offset: int, file: ServerEntry) -> Iterator[bytes]:
         yield from self.blocks(offset, file)
@@ -203,6 +208,8 @@ class FileServer(RemoteFile, BaseAdapter):
                         raise
                     fault.reworded(scrub(fault.message, base)).about(self.display_url)
                     if below in ("", "/") or not isinstance(fault, FetchError) or fault.kind != "permanent":
+                        if fault is error:
+                            raise
                         raise fault from error
                     log.warning("the folder %s is skipped: %s", visible(below), fault)
 

@@ -15,10 +15,10 @@ from vidpipe.network.addresses import AddressPolicy
 from vidpipe.runner.job_request import AddJob, NewSource
 from vidpipe.settings import Settings
 from vidpipe.sources.fetchers.registry import schemes
-from vidpipe.sources.inputs import request_for, url_scheme
 from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES, csv_lines, decoded, encoding_notes, is_table
 from vidpipe.sources.lists import ColumnMeaning, Lines, ListProblem, text_lines
 from vidpipe.sources.records import SourceRecord, SourceState
+from vidpipe.sources.source_request import request_for, url_scheme
 from vidpipe.web.access import Reader, Writer
 from vidpipe.web.api.uploads import find_upload
 from vidpipe.web.home import Opened

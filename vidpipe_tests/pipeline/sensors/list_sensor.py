@@ -12,9 +12,9 @@ from vidpipe.library.sources import ListedSources
 from vidpipe.pipeline.ingest import url_list_sensor
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.settings import Settings
-from vidpipe.sources.inputs import request_for
 from vidpipe.sources.list_watch import WatchTiming
 from vidpipe.sources.records import SourceRecord
+from vidpipe.sources.source_request import request_for
 from vidpipe_tests.runner.small_graph import GRAPH
 
 LIST = "data/urls.txt"

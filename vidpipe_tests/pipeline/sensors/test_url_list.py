@@ -83,6 +83,10 @@ class TestLines:
         list_sensor.tick()
         assert list_sensor.named() == {url}
         assert "not a text file" in list_sensor.problems()[0]
+        with list_sensor.list.open("wb") as file:
+            file.truncate((256 << 20) + 1)
+        list_sensor.tick()
+        assert list_sensor.problems() == [f"{LIST} cannot be read: it has more than 256 MiB; its sources are kept."]
         list_sensor.say(url)
         assert list_sensor.problems() == []
         list_sensor.say("")

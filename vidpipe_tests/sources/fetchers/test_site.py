@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from vidpipe.sources.fetchers import registry
-from vidpipe.sources.fetchers.site import SiteFetcher
-from vidpipe.sources.fetchers.site_errors import site_error
+from vidpipe.sources.fetchers.site import SiteFetcher, site_error
 from vidpipe.sources.ingest import Ingest
 from vidpipe.sources.inputs import gather
 from vidpipe.sources.media_store import MediaStore
