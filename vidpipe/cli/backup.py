@@ -11,7 +11,7 @@ import typer
 
 from vidpipe.cli.context import CommandContext, command_context
 from vidpipe.cli.interrupt import stoppable
-from vidpipe.cli.options import Json
+from vidpipe.cli.options import Json, Yes
 from vidpipe.cli.output import counted, note, out, print_json, size, words
 from vidpipe.cli.progress import PartsDisplay
 from vidpipe.library.connection import Connection, connect
@@ -116,7 +116,7 @@ def restore(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the backup and show what would be done; change nothing.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Restore a backup into the library that [MongoDB] names.

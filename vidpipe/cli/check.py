@@ -22,6 +22,7 @@ from vidpipe.storage.object_store import StoreError
 
 Found = dict[str, Any]
 
+_FIGURES = ("frames", "decoded", "errors")
 _STYLES = {"intact": "green", "damaged": "red", "failed": "red"}
 
 
@@ -94,7 +95,7 @@ def _check(opened: OpenLibrary, sha256: str, context: StageContext) -> Found | N
 
 
 def _show(found: Sequence[Found]) -> None:
-    made = table("video", "name", *((name, {"justify": "right"}) for name in ("frames", "decoded", "errors")), "state")
+    made = table("video", "name", *_FIGURES, "state", right=_FIGURES)
     for video in found:
         expected = f"{count:,}" if (count := video.get("expected_frames")) else "?"
         frames = f"{video['frames']:,} of {expected}" if "frames" in video else ""

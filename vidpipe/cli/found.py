@@ -40,7 +40,7 @@ def show_moments(found: Mapping[str, Any], most: int) -> None:
         rows = (found[analysis] or {}).get(parts) or ()
         if not rows:
             continue
-        made = table(("from – to", {"no_wrap": True}), (heading, {"overflow": "fold"}))
+        made = table(("from – to", {"no_wrap": True}), heading, fold=(heading,))
         for row in rows[:most] if most else rows:
             made.add_row(f"{duration(row['start_s'])} – {duration(row['end_s'])}", words(row["text"]))
         out().print(made)

@@ -31,6 +31,8 @@ def partitions(
     """
     if (action == "add") != bool(videos):
         raise SettingsError("`add` takes videos, `status` and `trim` take none.", "See `vidpipe partitions --help`.")
+    if dry_run and action != "trim":
+        raise SettingsError("--dry-run belongs to `vidpipe partitions trim`.", "See `vidpipe partitions --help`.")
     report = PruneReport("partitions")
     with open_library(context) as opened, many_progress("Removing partitions") as progress:
         from vidpipe.pipeline.clean_up import report_results_again  # imports Dagster

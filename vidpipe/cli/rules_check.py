@@ -37,14 +37,14 @@ def check(
     *,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of rule files, for editors.")] = False,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Check rule files: errors, unknown fields, rules that can never apply, contradictions, and the tests in them.
 
     Rules of a draft replace those of the same id. Exit code 2: there are errors.
     """
     if schema:
         print_json(json.loads(default_file("rules/rules.schema.json").read_bytes()))
-        return
+        return 0
     settings = command_context(context).load().settings
     in_force = tag_rule_texts(settings, edited=True)
     drafts = {str(path): read_text(path, str(path), "CustomTagRules") for path in files or ()}
@@ -63,8 +63,7 @@ def check(
     levels = Counter[str](one.level for one in found)
     if not as_json:
         out().print(", ".join(counted(levels[level], level) for level in _STYLES if levels[level]) or "No findings.")
-    if levels["error"]:
-        raise typer.Exit(2)
+    return 2 if levels["error"] else 0
 
 
 def _disabled(settings: Settings) -> dict[str, str]:

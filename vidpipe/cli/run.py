@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -15,16 +15,12 @@ from vidpipe.cli.options import (
     FileMode,
     Json,
     Output,
-    QwenInstruction,
     Refetch,
-    SceneDetector,
-    SceneThreshold,
     Search,
     Stages,
-    UseVpc,
     overridden_settings,
-    overrides,
     stage_names,
+    with_overrides,
 )
 from vidpipe.cli.output import counted, duration, note, out, print_error, print_json, say, table, words
 from vidpipe.cli.progress import RunDisplay
@@ -38,6 +34,7 @@ from vidpipe.sources.records import IngestNote, IngestOutcome, outcomes_as_json
 from vidpipe.sources.urls import redacted_url
 
 
+@with_overrides
 def run(
     context: typer.Context,
     inputs: Annotated[
@@ -58,12 +55,9 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Recompute up-to-date results too.")] = False,
     refetch: Refetch = False,
     as_json: Json = False,
-    scene_threshold: SceneThreshold = None,
-    scene_detector: SceneDetector = None,
-    qwen_instruction: QwenInstruction = None,
-    use_vpc: UseVpc = None,
+    overrides: Mapping[str, Any],
     output: Output = None,
-) -> None:
+) -> int:
     """Bring videos up to date: compute only what is due.
 
     A failed video never stops the others. URLs and files that are not in the library are added first. An existing path
@@ -74,20 +68,19 @@ def run(
     """
     names = stage_names(stages)
     names = ["raw_video", *names] if names and refetch else names
-    given = overrides(scene_threshold, scene_detector, qwen_instruction, use_vpc)
-    with open_library(context, given) as opened:
+    with open_library(context, overrides) as opened:
         if names:
             Plan.make(opened.library.graph, opened.settings, names).close()  # rejects unknown stage names
         request = RunRequest(stages=names, retry=retry, refetch=refetch)
         if force:
             request = request.model_copy(update={"force": frozenset(request.stage_names(opened.library.graph.names))})
-        changed = overridden_settings(given)
+        changed = overridden_settings(overrides)
         if search is not None:
             request = request.model_copy(update={"videos": tuple(chosen_videos(opened, inputs or (), search=search))})
         if request.videos == ():
             result, code = RunReport().as_json(request.stage_names(opened.library.graph.names)), 0
         elif search is None and inputs:
-            adding = Adding(mode.value if mode else None, retry=retry)
+            adding = Adding(mode, retry=retry)
             videos = opened.library.videos
             sources, refused = with_stdin(inputs, known=lambda line: bool(videos.named(line)))
             became, result, code = add_and_run(
@@ -98,7 +91,7 @@ def run(
             result, code = run_and_show(opened, request, output=output, overridden=changed, as_json=as_json)
     if as_json:
         print_json(result)
-    finish(code)
+    return code
 
 
 def add_and_run(
@@ -233,7 +226,7 @@ def show_report(report: RunReport, stages: Sequence[str]) -> None:
         shown = [
             column for column in RESULT_STATES if column in ("computed", "current", "failed") or report.total(column)
         ]
-        made = table("stage", *((column, {"justify": "right"}) for column in (*shown, "seconds")))
+        made = table("stage", *shown, "seconds", right=(*shown, "seconds"))
         for stage in stages:
             counts = report.counts.get(stage, Counter())
             cells = [words(counts.get(column, 0), "red" if column == "failed" and counts.get(column) else "")
@@ -267,9 +260,3 @@ def _show_problem(error: VidpipeError, label: str) -> None:
     say(console, line)
     if error.hint:
         say(console, words(f"  {error.hint}", "dim"))
-
-
-def finish(code: int) -> None:
-    """Exit the command with `code`, if it is not 0."""
-    if code:
-        raise typer.Exit(code)

@@ -9,7 +9,19 @@ import typer
 from vidpipe.cli.context import open_library
 from vidpipe.cli.found import analysis_facts, show_moments
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import answered, clean, counted, duration, out, print_json, say, size, table, words
+from vidpipe.cli.output import (
+    STATE_STYLES,
+    answered,
+    clean,
+    counted,
+    duration,
+    out,
+    print_json,
+    say,
+    size,
+    table,
+    words,
+)
 from vidpipe.library.queries.show import answers_of, described_by, view
 from vidpipe.safe_files import text_path
 
@@ -19,7 +31,7 @@ _SOURCE_DATA = {
     "site": "site", "uploader": "uploader", "uploaded_on": "uploaded", "licence": "licence", "chosen": "took",
     "reason": "because",
 }  # fmt: skip
-_STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
+_SPAN = ("from – to", {"no_wrap": True})
 
 
 def show(
@@ -187,7 +199,7 @@ def _stream(stream: Mapping[str, Any], *more: str) -> str:
 def _show_tags(tags: Sequence[Mapping[str, Any]]) -> None:
     if not tags:
         return
-    made = table("tag", ("rule", {"overflow": "fold"}), ("because", {"overflow": "fold"}))
+    made = table("tag", "rule", "because", fold=("rule", "because"))
     for tag in tags:
         made.add_row(words(tag["tag"], "green"), words(tag["rule"]), words(tag["evidence"]))
     out().print(made)
@@ -196,9 +208,7 @@ def _show_tags(tags: Sequence[Mapping[str, Any]]) -> None:
 def _show_scenes(scenes: Sequence[Mapping[str, Any]], most: int) -> None:
     if not scenes:
         return
-    made = table(
-        ("scene", {"justify": "right"}), ("from – to", {"no_wrap": True}), ("description", {"overflow": "fold"})
-    )
+    made = table("scene", _SPAN, "description", right=("scene",), fold=("description",))
     for scene in scenes[:most] if most else scenes:
         span = f"{duration(scene['start_s'])} – {duration(scene['end_s'])}"
         said = [f"{answer['id']}: {_answer(answer)}" for answer in scene.get("answers") or ()]
@@ -213,10 +223,8 @@ def _show_answers(answers: Sequence[Mapping[str, Any]]) -> None:
     if not answers:
         out().print("The model has not answered any questions about this video.")
         return
-    made = table(
-        "prompt", ("from – to", {"no_wrap": True}), ("answer", {"overflow": "fold"}), ("tokens", {"justify": "right"}),
-        ("produced with", {"overflow": "fold"}),
-    )  # fmt: skip
+    columns = ("prompt", _SPAN, "answer", "tokens", "produced with")
+    made = table(*columns, right=("tokens",), fold=("answer", "produced with"))
     for answer in answers:
         span = f"{duration(answer['start_s'])} – {duration(answer['end_s'])}"
         said = f"{answer['raw_text']}\n({answer['fault']})" if answer["fault"] else answer["raw_text"]
@@ -234,10 +242,10 @@ def _show_answers(answers: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _show_stages(stages: Mapping[str, Mapping[str, Any]]) -> None:
-    made = table("stage", "state", ("seconds", {"justify": "right"}), ("", {"overflow": "fold"}))
+    made = table("stage", "state", "seconds", "", right=("seconds",), fold=("",))
     for name, stage in stages.items():
         error = stage["error"]
         seconds = "" if stage["seconds"] is None else f"{stage['seconds']:.2f}"
         said = f"{error['message']} {error['hint']}".strip() if error else ""
-        made.add_row(name, words(stage["state"], _STATE_STYLES.get(stage["state"], "dim")), seconds, words(said))
+        made.add_row(name, words(stage["state"], STATE_STYLES.get(stage["state"], "dim")), seconds, words(said))
     out().print(made)

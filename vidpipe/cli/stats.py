@@ -111,10 +111,9 @@ def _model(console: Console, found: LibraryStatistics) -> None:
 
 
 def _stages(console: Console, found: LibraryStatistics) -> None:
-    right = {"justify": "right"}
     names = ("videos", "median", "95 %", "longest", "total", "× real time", "computed", "current", "hit rate",
              "failed attempts", "failing now")  # fmt: skip
-    made = table("stage", *((name, right) for name in names))
+    made = table("stage", *names, right=names)
     for stage in found.stages:
         made.add_row(
             words(stage.stage),
@@ -136,8 +135,8 @@ def _stages(console: Console, found: LibraryStatistics) -> None:
 def _slowest(console: Console, found: LibraryStatistics) -> None:
     if not found.slowest:
         return
-    right = {"justify": "right"}
-    made = table("slowest videos", ("time", right), ("per minute of video", right), ("length", right), "slowest stage")
+    figures = ("time", "per minute of video", "length")
+    made = table("slowest videos", *figures, "slowest stage", right=figures)
     for video in found.slowest:
         stage = max(video.stages, key=lambda name: video.stages[name])
         made.add_row(
@@ -153,9 +152,8 @@ def _slowest(console: Console, found: LibraryStatistics) -> None:
 def _days(console: Console, found: LibraryStatistics) -> None:
     if not found.days:
         return
-    right = {"justify": "right"}
     names = ("videos in", "footage", "bytes", "runs", "computed", "current", "hit rate", "failed")
-    made = table("day", *((name, right) for name in names))
+    made = table("day", *names, right=names)
     for day in found.days[-_MOST_DAYS:]:
         made.add_row(
             day.day.isoformat(),

@@ -17,7 +17,7 @@ _STYLES = {"due": "yellow", "failed": "red", "quarantined": "red"}
 
 def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return the table of stages and states."""
-    made = table("stage", *((state, {"justify": "right"}) for state in STATES))
+    made = table("stage", *STATES, right=STATES)
     for name, counts in stages.items():
         if "problem" in counts:
             made.add_row(name, words("cannot run", "red"))

@@ -65,6 +65,8 @@ def verdict(
     A verdict prevails over rules and models until it is withdrawn: `yes` gives the tag, `no` removes it. Without TAG,
     verdicts are listed: of one VIDEO, or all.
     """
+    if (file or from_label_studio) and (video or (file and from_label_studio)):
+        raise SettingsError("One file of verdicts is read at a time, and it names the videos.", "Leave out the others.")
     file, place = (file, "line") if file else (from_label_studio, "task")
     with open_library(context) as opened:
         if file is None and not tag:

@@ -39,6 +39,7 @@ def test_a_verdict_gives_or_removes_a_tag_at_once_until_it_is_withdrawn(judged: 
     path = judged.home / "verdicts.csv"
     path.write_text(table)
     assert judged("verdict", "--import", path, "--yes").exit_code == 0
+    assert judged("verdict", "--import", path, "--from-label-studio", path).exit_code == 2
     assert judged("verdict", "--export").stdout == table, "what was exported can be imported"
     for name in (tag, "zebra-crossing"):
         judged("verdict", CUTS, name, "--withdraw")
