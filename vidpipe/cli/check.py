@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from threading import Event
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -12,7 +12,7 @@ from vidpipe.cli.options import Json, Search
 from vidpipe.cli.output import duration, note, out, print_json, say, table, words
 from vidpipe.cli.progress import PartsDisplay
 from vidpipe.cli.show import times_of
-from vidpipe.cli.video_selection import All, Where, chosen_videos
+from vidpipe.cli.video_selection import All, Named, Where, chosen_videos
 from vidpipe.errors import MediaError
 from vidpipe.library.checks import record_check
 from vidpipe.library.videos import name_of, stored_path
@@ -28,9 +28,7 @@ _STYLES = {"intact": "green", "damaged": "red", "failed": "red"}
 
 def check(
     context: typer.Context,
-    named: Annotated[
-        list[str] | None, typer.Argument(metavar="VIDEO", help="Hash prefixes, URLs or file names.")
-    ] = None,
+    named: Named = None,
     *,
     every: All = False,
     where: Where = None,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from vidpipe.cli.context import open_library
-from vidpipe.cli.options import Json
+from vidpipe.cli.options import Json, Video
 from vidpipe.cli.output import note, out, print_json, words
 from vidpipe.library.queries.history import history as entries_of
 
@@ -16,7 +16,7 @@ _ALL = 1 << 31
 
 def history(
     context: typer.Context,
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")],
+    video: Video,
     *,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Maximum number of entries; 0 means all.")] = 50,
     as_json: Json = False,

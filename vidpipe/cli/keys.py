@@ -1,23 +1,21 @@
 """vidpipe keys: the API keys of the library page."""
 
-import re
 import sys
+from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from vidpipe.cli.context import open_library
-from vidpipe.cli.options import Json
+from vidpipe.cli.options import Json, time_span
 from vidpipe.cli.output import note, out, print_json, table, words
 from vidpipe.errors import SettingsError, VidpipeError
 from vidpipe.library.api_keys import ApiKey, ApiKeys, Scope
 from vidpipe.settings import audit
 
-_EXPIRES = re.compile(r"([1-9]\d{0,4})([hdw])")
 _LONGEST_NAME = 100
-_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
 def create(
@@ -33,7 +31,7 @@ def create(
         ),
     ] = "read",
     expires: Annotated[
-        str | None, typer.Option("--expires", metavar="TIME", help="How long the key is valid: 12h, 30d, 8w.")
+        str | None, typer.Option("--expires", metavar="TIME", help="How long the key is valid: 12h, 30d, 8w, 6m, 1y.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -91,10 +89,10 @@ def revoke(
 def _end_of(expires: str | None) -> datetime | None:
     if expires is None:
         return None
-    found = _EXPIRES.fullmatch(expires)
-    if found is None:
-        raise SettingsError(f"--expires {expires!r} is not a time.", "Write hours, days or weeks: 12h, 30d, 8w.")
-    return datetime.now(UTC) + timedelta(**{_UNITS[found[2]]: int(found[1])})
+    with suppress(OverflowError):
+        if span := time_span(expires):
+            return datetime.now(UTC) + span
+    raise SettingsError(f"--expires {expires}: not a duration.", "Use 12h, 30d, 8w, 6m or 1y.")
 
 
 def _row(key: ApiKey) -> dict[str, Any]:

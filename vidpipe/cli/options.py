@@ -2,7 +2,9 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
@@ -10,6 +12,9 @@ import typer
 from vidpipe.errors import readable
 
 ResultT = TypeVar("ResultT")
+
+_SPAN = re.compile(r"(\d{1,6}(?:\.\d+)?)\s*([hdwmy])", re.IGNORECASE)
+_UNIT_DAYS = {"h": 1 / 24, "d": 1, "w": 7, "m": 30, "y": 365}
 
 #: Options of an earlier script; underscores are accepted in all option names.
 _LEGACY = "Legacy options, for this call only"
@@ -23,6 +28,7 @@ def _legacy_option(name: str, help_text: str, kind: Any = str, **settings: Any) 
     return Annotated[kind | None, typer.Option(name, help=help_text, rich_help_panel=_LEGACY, **settings)]
 
 
+Video = Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
@@ -81,6 +87,12 @@ _OVERRIDES: dict[str, tuple[Any, str]] = {
 Output = _legacy_option(
     "--output", "Export the results afterwards: to a .jsonl, .csv or .parquet file, or a directory of .json files."
 )
+
+
+def time_span(text: str) -> timedelta | None:
+    """Return the duration that a text such as 24h, 7d, 4w, 6m or 1y names; None if it names none."""
+    found = _SPAN.fullmatch(text.strip())
+    return timedelta(days=float(found[1]) * _UNIT_DAYS[found[2].lower()]) if found else None
 
 
 def stage_names(given: list[str] | None) -> list[str] | None:

@@ -112,7 +112,7 @@ def search(
 @options.with_filters
 def similar(
     context: typer.Context,
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")],
+    video: options.Video,
     *,
     filters: tuple[str, ...],
     limit: options.Limit = 20,

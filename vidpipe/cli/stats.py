@@ -1,8 +1,7 @@
 """vidpipe stats: stage times, hit rates, failures and growth, as tables, JSON or plots."""
 
-import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 from rich.console import Console
 
 from vidpipe.cli.context import open_library
-from vidpipe.cli.options import Json
+from vidpipe.cli.options import Json, time_span
 from vidpipe.cli.output import counted, note, out, print_json, size, table, words
 from vidpipe.errors import SettingsError
 from vidpipe.operations.metrics.statistics import (
@@ -22,8 +21,6 @@ from vidpipe.operations.metrics.statistics import (
 )
 from vidpipe.safe_files import replace_file
 
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([hdwmy])", re.IGNORECASE)
-_UNITS = {"h": 1 / 24, "d": 1, "w": 7, "m": 30, "y": 365}
 _MOST_DAYS = 14
 
 
@@ -56,10 +53,9 @@ def stats(
 
 def moment_of(text: str, now: datetime) -> datetime:
     """Parse --since. A date is in local time. Raises SettingsError."""
-    span = _SPAN.fullmatch(text.strip())
     try:
-        if span:
-            return now - timedelta(days=float(span[1]) * _UNITS[span[2].lower()])
+        if (span := time_span(text)) is not None:
+            return now - span
         return datetime.fromisoformat(text.strip()).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         raise SettingsError(
