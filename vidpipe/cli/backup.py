@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vidpipe.cli.confirmation import confirm
 from vidpipe.cli.context import CommandContext, command_context
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.options import Json, Yes
@@ -191,8 +192,7 @@ def _refuse_existing(connection: Connection, there: Mapping[str, int], *, dry_ru
 def _confirm_replacement(report: Mapping[str, Any]) -> None:
     there = ", ".join(f"{count} {name}" for name, count in report["replaced"].items())
     question = f"Replace {there} in {report['into']} with the backup of {report['made_at']:%Y-%m-%d %H:%M} UTC?"
-    if not typer.confirm(question, err=True):
-        raise typer.Abort
+    confirm("vidpipe restore", question, yes=False, as_json=False)
 
 
 def _restore(

@@ -28,7 +28,8 @@ def confirm(
     if yes:
         return
     if as_json or not sys.stdin.isatty():
-        raise SettingsError(f"`{command}` asks for confirmation, but stdin is not a terminal.", "Use --yes to confirm.")
+        why = "--json is given" if as_json else "stdin is not a terminal"
+        raise SettingsError(f"`{command}` asks for confirmation, but {why}.", "Use --yes to confirm.")
     show()
     if not typer.confirm(question, err=True):
         note("Nothing was changed.")

@@ -13,18 +13,15 @@ from vidpipe.cli.confirmation import confirm
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import Json, Yes
 from vidpipe.cli.output import clean, counted, note, out, print_json, say, table, words
+from vidpipe.cli.rules_check import DraftFiles, read_drafts
 from vidpipe.cli.run import run_and_show
 from vidpipe.errors import SettingsError
 from vidpipe.library.rule_history import RuleVersion, rule_version, rule_versions, text_diff, texts_of
 from vidpipe.runner.rule_changes import ProposedRules, edits_wait, parsed_rules
-from vidpipe.safe_files import read_regular_text, replace_file
+from vidpipe.safe_files import replace_file
 from vidpipe.settings import Settings
 from vidpipe.tagging.comparison import compare
 
-_Files = Annotated[
-    list[Path] | None,
-    typer.Argument(metavar="FILE", help="Drafts outside rules/. Default: the files in rules/ as they are."),
-]
 _Version = Annotated[int, typer.Argument(metavar="VERSION", help="See `vidpipe rules history`.")]
 _MOST_SHOWN = 40
 _CHANGES = ("gain", "lose", "videos")
@@ -32,7 +29,7 @@ _CHANGES = ("gain", "lose", "videos")
 
 def plan(
     context: typer.Context,
-    files: _Files = None,
+    files: DraftFiles = None,
     *,
     from_search: Annotated[
         str | None, typer.Option("--from-search", metavar="QUERY", help="Plan a rule that asks for the same.")
@@ -48,7 +45,7 @@ def plan(
     if save is not None and from_search is None:
         raise SettingsError("--save writes the draft of --from-search.", "Add --from-search QUERY.")
     with open_library(context) as opened:
-        drafts = _read(files)
+        drafts = read_drafts(files)
         if from_search is not None:
             drafts |= _from_search(opened, from_search, save, as_json=as_json)
         found = ProposedRules.of(opened.settings, drafts).preview(opened.library, opened.library.graph)
@@ -62,7 +59,7 @@ def plan(
 
 def apply(
     context: typer.Context,
-    files: _Files = None,
+    files: DraftFiles = None,
     *,
     plan_file: Annotated[
         Path | None, typer.Option("--plan", metavar="FILE", help="What `vidpipe rules plan --json` has written.")
@@ -79,7 +76,7 @@ def apply(
         raise SettingsError("--plan contains its drafts already.", "Leave out FILE.")
     planned = _read_plan(plan_file) if plan_file else {}
     with open_library(context) as opened:
-        proposed = ProposedRules.of(opened.settings, planned.get("drafts") or _read(files))
+        proposed = ProposedRules.of(opened.settings, planned.get("drafts") or read_drafts(files))
         if planned:
             proposed.check(planned, opened.library)
         return _apply(opened, proposed, yes=yes, as_json=as_json)
@@ -145,19 +142,8 @@ def diff(context: typer.Context, a: _Version, b: _Version, *, as_json: Json = Fa
     _print_lines(line for lines in found["text"].values() for line in lines)
 
 
-def _read(files: Sequence[Path] | None) -> dict[str, str]:
-    texts = {}
-    for path in files or ():
-        try:
-            texts[str(path)] = read_regular_text(path)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", "") or "it is not UTF-8 text"
-            raise SettingsError(f"{path} cannot be read: {reason}.") from None
-    return texts
-
-
 def _read_plan(path: Path) -> dict[str, Any]:
-    (text,) = _read([path]).values()
+    (text,) = read_drafts([path]).values()
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
