@@ -29,7 +29,7 @@ def add(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="URLs (http, s3, gs, az, dropbox, ftp, sftp, webdav, mongodb), video files, folders, tables (CSV, "
             "TSV, JSON Lines, Parquet) with a url column, lists (.txt); - reads a list from stdin.",
         ),
@@ -47,9 +47,7 @@ def add(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Most videos of each playlist, channel, folder or page.")
     ] = None,
-    run: Annotated[
-        bool, typer.Option("--run", help="Then process these inputs; same as `vidpipe run INPUT...`.")
-    ] = False,
+    run: Annotated[bool, typer.Option("--run", help="Then process these inputs; same as `vidpipe run INPUT`.")] = False,
     as_json: Json = False,
     overrides: Mapping[str, Any],
     output: Output = None,

@@ -21,7 +21,7 @@ def ask(
     context: typer.Context,
     given: Annotated[
         list[str],
-        typer.Argument(metavar="[VIDEO]... QUESTION", help="Hash prefixes, URLs or file names, then the question."),
+        typer.Argument(metavar="VIDEO|QUESTION", help="Hash prefixes, URLs or file names, and last the question."),
     ],
     *,
     every: All = False,

@@ -40,7 +40,8 @@ from vidpipe.stages.registry import build_graph
 def backup(
     context: typer.Context,
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory for backups; each gets a folder named by its time (UTC).")
+        Path,
+        typer.Argument(metavar="DIR", help="Folder of backups; each gets one of its own, named by its time (UTC)."),
     ],
     *,
     media: Annotated[
@@ -104,7 +105,7 @@ def _show_backup(report: Mapping[str, Any]) -> None:
 def restore(
     context: typer.Context,
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A backup, or a directory of backups (the latest is used).")
+        Path, typer.Argument(metavar="DIR", help="A backup, or a folder of backups (the latest is used).")
     ],
     *,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the existing library.")] = False,

@@ -14,7 +14,7 @@ from vidpipe.settings import init_home
 def init(
     context: typer.Context,
     directory: Annotated[
-        Path | None, typer.Argument(help="Home directory. Default: --home, or the current directory.")
+        Path | None, typer.Argument(metavar="DIR", help="Home directory. Default: --home, or the current directory.")
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite config.ini and rules; existing files are kept as NAME.bak.")

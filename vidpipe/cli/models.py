@@ -17,7 +17,7 @@ from vidpipe.models.installation import remove as delete
 from vidpipe.models.installed import MANIFEST, installed_model
 from vidpipe.settings import Settings, audit
 
-_Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these models. Default: all.")]
+_Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Only these models. Default: all.")]
 
 
 def list_models(context: typer.Context, names: _Names = None, *, as_json: Json = False) -> None:
@@ -46,7 +46,7 @@ def list_models(context: typer.Context, names: _Names = None, *, as_json: Json =
 def install(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Models. Default: those that what is enabled needs.")
+        list[str] | None, typer.Argument(metavar="NAME", help="Models. Default: those that what is enabled needs.")
     ] = None,
     *,
     everything: Annotated[
@@ -125,7 +125,7 @@ def verify(context: typer.Context, names: _Names = None, *, as_json: Json = Fals
 
 def remove(
     context: typer.Context,
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="See `vidpipe models list`.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="See `vidpipe models list`.")],
     *,
     as_json: Json = False,
 ) -> None:

@@ -85,7 +85,7 @@ _OVERRIDES: dict[str, tuple[Any, str]] = {
     "use_vpc": (_legacy_option("--use-vpc/--no-use-vpc", "[QwenVL] UseVpc.", kind=bool), "qwen_vl.use_vpc"),
 }  # fmt: skip
 Output = _legacy_option(
-    "--output", "Export the results afterwards: to a .jsonl, .csv or .parquet file, or a directory of .json files."
+    "--output", "Export the results afterwards: to a .jsonl, .csv or .parquet file, or a folder of .json files."
 )
 
 

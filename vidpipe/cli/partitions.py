@@ -18,8 +18,8 @@ _VIDEOS = "add: hash prefixes, URLs or file names."
 
 def partitions(
     context: typer.Context,
-    action: Annotated[Literal["status", "add", "trim"], typer.Argument(help=_ACTION)] = "status",
-    videos: Annotated[list[str] | None, typer.Argument(metavar="[VIDEO]...", help=_VIDEOS)] = None,
+    action: Annotated[Literal["status", "add", "trim"], typer.Argument(metavar="ACTION", help=_ACTION)] = "status",
+    videos: Annotated[list[str] | None, typer.Argument(metavar="VIDEO", help=_VIDEOS)] = None,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="trim: only count.")] = False,
     as_json: Json = False,

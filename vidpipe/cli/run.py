@@ -42,7 +42,7 @@ def run(
         typer.Argument(
             metavar="VIDEO|URL|FILE",
             help="Videos in the library (hash prefixes, names, URLs), or inputs of `vidpipe add`: URLs, files, "
-            "directories, lists, - for stdin. Default: all due videos.",
+            "folders, lists, - for stdin. Default: all due videos.",
         ),
     ] = None,
     *,
@@ -61,7 +61,7 @@ def run(
     """Bring videos up to date: compute only what is due.
 
     A failed video never stops the others. URLs and files that are not in the library are added first. An existing path
-    is used as a file, directory or list, even if a video in the library has the same name; a file that is unchanged
+    is used as a file, folder or list, even if a video in the library has the same name; a file that is unchanged
     since it was added means its video. Anything else is the name of a video in the library, or a URL to download.
 
     Options that override settings apply to this call only, also when deciding what is due.

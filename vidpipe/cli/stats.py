@@ -74,7 +74,7 @@ def _drawing(plot: Path) -> Callable[[LibraryStatistics], bytes]:
     if draw is None:
         raise SettingsError(f"--plot {plot}: unsupported file type.", "Use .png or .html.")
     if not plot.absolute().parent.is_dir():
-        raise SettingsError(f"--plot {plot}: directory {plot.absolute().parent} does not exist.", "Create it first.")
+        raise SettingsError(f"--plot {plot}: folder {plot.absolute().parent} does not exist.", "Create it first.")
     plots.require_matplotlib()
     return draw
 

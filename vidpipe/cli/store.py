@@ -43,7 +43,7 @@ def move(
     to: Annotated[
         str | None,
         typer.Argument(
-            metavar="[STORE]",
+            metavar="STORE",
             help="local, gridfs, s3://bucket/prefix, gs://…, az://… or dropbox://…; default: [Storage] Media.",
         ),
     ] = None,

@@ -35,9 +35,9 @@ class SignedVerdict(VerdictChange):
 
 def verdict(
     context: typer.Context,
-    video: Annotated[str, typer.Argument(metavar="[VIDEO]", help="A hash prefix, URL or file name.")] = "",
-    tag: Annotated[str, typer.Argument(metavar="[TAG]", help="The tag, or the category with --category.")] = "",
-    answer: Annotated[str, typer.Argument(metavar="[yes|no]", help="Whether it is right.")] = "",
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")] = "",
+    tag: Annotated[str, typer.Argument(metavar="TAG", help="The tag, or the category with --category.")] = "",
+    answer: Annotated[str, typer.Argument(metavar="yes|no", help="Whether it is right.")] = "",
     *,
     why: Annotated[str, typer.Option("--note", help="Why; shown with the tag.")] = "",
     at: Annotated[str, typer.Option("--at", metavar="TIME", help="Only of the scene at this time: 83.5 or 1:23.")] = "",
