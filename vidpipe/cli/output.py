@@ -124,6 +124,14 @@ def say(console: Console, text: Text, label: str = "") -> None:
     console.print(Text.assemble((label, "dim"), text), soft_wrap=True)
 
 
+def say_problem(label: str, message: str, hint: str = "") -> None:
+    """Print to stdout what is wrong, and below it what to do."""
+    console = out()
+    say(console, words(label, "red").append_text(words(message)))
+    if hint:
+        say(console, words(f"  {hint}", "dim"))
+
+
 def print_error(error: VidpipeError) -> None:
     """Print an error: one sentence, and below it what to do."""
     console = err()

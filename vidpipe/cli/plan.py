@@ -14,7 +14,7 @@ from vidpipe.cli.options import (
     stage_names,
     with_overrides,
 )
-from vidpipe.cli.output import counted, note, out, print_json, say, table, words
+from vidpipe.cli.output import counted, note, out, print_json, say, say_problem, table, words
 from vidpipe.cli.run import warn_of_unread
 from vidpipe.cli.video_selection import chosen_videos
 from vidpipe.errors import VidpipeError
@@ -104,9 +104,7 @@ def show_plan(
     if budget is not None:
         say(console, words(f"{budget['sentence']} It limits sensors, not `vidpipe run`.", "dim"))
     for name, problem in problems.items():
-        say(console, words(f"Stage {name} cannot run: {problem.message}", "red"))
-        if problem.hint:
-            say(console, words(f"  {problem.hint}", "dim"))
+        say_problem(f"Stage {name} cannot run: ", problem.message, problem.hint)
     if found.videos:
         note("Nothing was changed. Start with `vidpipe run`.")
 

@@ -22,10 +22,9 @@ from vidpipe.cli.options import (
     stage_names,
     with_overrides,
 )
-from vidpipe.cli.output import counted, duration, note, out, print_error, print_json, say, table, words
+from vidpipe.cli.output import counted, duration, note, out, print_error, print_json, say_problem, table, words
 from vidpipe.cli.progress import RunDisplay
 from vidpipe.cli.video_selection import chosen_videos
-from vidpipe.errors import VidpipeError
 from vidpipe.library.videos import NoSuchVideo
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RESULT_STATES, RunReport, RunRequest
@@ -239,24 +238,15 @@ def show_report(report: RunReport, stages: Sequence[str]) -> None:
         console.print("Nothing is due: every video is current, blocked or failed (see `vidpipe status`).")
     for event in report.failures[:_MOST_FAILURES_SHOWN]:
         if event.error:
-            _show_problem(event.error, "failed")
+            say_problem("failed: ", event.error.message, event.error.hint)
     hidden = report.total("failed") - _MOST_FAILURES_SHOWN
     if hidden > 0:
         note(f"… and {hidden} more: `vidpipe status --failed`.")
     for name, problem in report.problems.items():
-        _show_problem(VidpipeError(f"Stage {name} could not run: {problem.message}", problem.hint), "skipped")
+        say_problem("skipped: ", f"Stage {name} could not run: {problem.message}", problem.hint)
     for name, error in report.optional_faults.items():
         note(f"Stage {name} is unavailable: {error}", "yellow")
     if report.total("waiting"):
         note(f"Waiting for deleted originals: {counted(report.total('waiting'), 'result')}; --refetch downloads them.")
     if report.busy:
         note(f"In progress in another run: {counted(report.busy_videos, 'video')}.")
-
-
-def _show_problem(error: VidpipeError, label: str) -> None:
-    console = out()
-    line = words(f"{label}: ", "red")
-    line.append_text(words(error.message))
-    say(console, line)
-    if error.hint:
-        say(console, words(f"  {error.hint}", "dim"))
