@@ -50,7 +50,9 @@ def create(
         print_json({**_row(key), "secret": secret})
         return
     sys.stdout.write(f"{secret}\n")
-    note(f"Key {key.id}, {scope}. It is not stored and cannot be shown again. `vidpipe keys revoke {key.id}` ends it.")
+    note(
+        f"Key {key.id}, {scope}. The secret is not stored and cannot be shown again. `vidpipe keys revoke {key.id}` ends it."
+    )
 
 
 def list_keys(context: typer.Context, *, as_json: Json = False) -> None:

@@ -39,9 +39,9 @@ def report(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json({"kept": [dict(zip(_COLUMNS, row, strict=True)) for row in kept], "facts": facts})
         return
-    made = table(*_COLUMNS)
+    made = table(*_COLUMNS, right=("count", "bytes"))
     for what, where, count, size_bytes, since in kept:
-        made.add_row(what, where, str(count), size(size_bytes), f"{since:%Y-%m-%d}" if since else "")
+        made.add_row(what, where, f"{count:,}", size(size_bytes), f"{since:%Y-%m-%d}" if since else "")
     out().print(made)
     for name, value in facts.items():
         note(f"{name}: {value}")

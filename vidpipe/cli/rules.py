@@ -104,6 +104,9 @@ def history(context: typer.Context, *, as_json: Json = False) -> None:
     if as_json:
         print_json({"versions": [asdict(version) for version in versions]})
         return
+    if not versions:
+        note("No version of the rules was applied yet.")
+        return
     made = table("version", "applied", "by", "tags", "what")
     for version in versions:
         made.add_row(*map(words, (version.number, f"{version.at:%Y-%m-%d %H:%M:%S}", version.by,
