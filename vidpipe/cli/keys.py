@@ -51,7 +51,7 @@ def create(
         return
     sys.stdout.write(f"{secret}\n")
     note(
-        f"Key {key.id}, {scope}. The secret is not stored and cannot be shown again. `vidpipe keys revoke {key.id}` ends it."
+        f"Key {key.id}, {scope}. The secret is not stored: it is shown only now. `vidpipe keys revoke {key.id}` ends it."
     )
 
 
