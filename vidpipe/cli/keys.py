@@ -50,9 +50,7 @@ def create(
         print_json({**_row(key), "secret": secret})
         return
     sys.stdout.write(f"{secret}\n")
-    note(
-        f"Key {key.id}, {scope}. The secret is not stored: it is shown only now. `vidpipe keys revoke {key.id}` ends it."
-    )
+    note(f"Key {key.id}, {scope}. The secret is shown only now. `vidpipe keys revoke {key.id}` ends it.")
 
 
 def list_keys(context: typer.Context, *, as_json: Json = False) -> None:
