@@ -157,9 +157,7 @@ def test_status_tells_which_servers_run_and_what_waits_for_a_person(filled: Comm
     assert "MinSceneLength" in changed("status").stdout or "scenes" in found["waiting"][0]
 
 
-def test_a_watch_in_a_session_leaves_the_plan_of_the_session_open(
-    filled: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_watch_leaves_the_plan_of_its_session_open(filled: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in filled.env.items():
         monkeypatch.setenv(name, value)
     closed: list[str] = []
@@ -168,4 +166,5 @@ def test_a_watch_in_a_session_leaves_the_plan_of_the_session_open(
         plan = replace(kept.plan, resources={"model": SimpleNamespace(close=lambda: closed.append("model"))})
         results = StatusWatcher(OpenLibrary(kept.settings, kept.library, plan)).results(0.2)
         assert [next(results)["videos"] for _ in range(2)] == [3, 3]
+        del results  # closes Dagster's instance
     assert closed == []
