@@ -34,7 +34,7 @@ def web(
     def listening() -> None:
         out().print(words(f"Library page: {address} (Ctrl-C stops it)"), soft_wrap=True)
         if not access.is_loopback(host):
-            note(f"Requests to {host} need a key: `vidpipe keys` creates one. Put a proxy with TLS in front.", "yellow")
+            note(f"Requests to {host} need a key (`vidpipe keys create NAME`) and a proxy with TLS in front.", "yellow")
         if open_browser and not webbrowser.open(address):
             note("No browser was found.")
 
