@@ -1,7 +1,8 @@
 """vidpipe add: add videos to the library."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,27 +12,24 @@ from vidpipe.cli.options import (
     FileMode,
     Json,
     Output,
-    QwenInstruction,
-    SceneDetector,
-    SceneThreshold,
-    UseVpc,
     overridden_settings,
-    overrides,
+    with_overrides,
 )
 from vidpipe.cli.output import note, print_json
-from vidpipe.cli.run import add_and_run, finish
+from vidpipe.cli.run import add_and_run
 from vidpipe.runner.request import RunRequest
 from vidpipe.sources.list_files import LIST_SUFFIXES, TABLE_SUFFIXES
 from vidpipe.sources.records import outcomes_as_json
 from vidpipe.sources.source_request import url_scheme
 
 
+@with_overrides
 def add(
     context: typer.Context,
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="URLs (http, s3, gs, az, dropbox, ftp, sftp, webdav, mongodb), video files, folders, tables (CSV, "
             "TSV, JSON Lines, Parquet) with a url column, lists (.txt); - reads a list from stdin.",
         ),
@@ -49,23 +47,17 @@ def add(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Most videos of each playlist, channel, folder or page.")
     ] = None,
-    run: Annotated[
-        bool, typer.Option("--run", help="Then process these inputs; same as `vidpipe run INPUT...`.")
-    ] = False,
+    run: Annotated[bool, typer.Option("--run", help="Then process these inputs; same as `vidpipe run INPUT`.")] = False,
     as_json: Json = False,
-    scene_threshold: SceneThreshold = None,
-    scene_detector: SceneDetector = None,
-    qwen_instruction: QwenInstruction = None,
-    use_vpc: UseVpc = None,
+    overrides: Mapping[str, Any],
     output: Output = None,
-) -> None:
+) -> int:
     """Add videos: download or copy, check, and store each once under its hash.
 
     Interrupted downloads are resumed. --output implies --run; the other legacy options apply to that run only.
     """
     run = run or output is not None
-    given = overrides(scene_threshold, scene_detector, qwen_instruction, use_vpc)
-    changed = overridden_settings(given)
+    changed = overridden_settings(overrides)
     if changed and not run:
         note("Note: these options affect runs only; add --run, or pass them to `vidpipe run`.", "yellow")
     labels = tuple(text.strip() for text in label or () if text.strip())
@@ -73,9 +65,9 @@ def add(
     if title and (every or len(sources) != 1 or _is_several(sources[0])):
         raise typer.BadParameter("--title requires a single URL or file; lists have a title column.")
     adding = Adding(
-        mode.value if mode else None, labels, title.strip(), retry, refresh, include_forgotten, every, limit
+        mode, labels, title.strip(), retry, refresh, include_forgotten, every, limit
     )  # fmt: skip
-    with open_library(context, given) as opened:
+    with open_library(context, overrides) as opened:
         if run:
             request = RunRequest(retry=retry)
             result, report, code = add_and_run(
@@ -89,7 +81,7 @@ def add(
                 note("Next: `vidpipe run`.")
     if as_json:
         print_json(result)
-    finish(code)
+    return code
 
 
 def _is_several(given: str) -> bool:

@@ -28,14 +28,14 @@ def alert(
 
 
 def _test(settings: Settings, as_json: bool) -> int:
-    ways = configured_channels(settings.alerts)
+    channels = configured_channels(settings.alerts)
     message = test_message(socket.gethostname(), str(settings.home))
-    results = send_through([(way, message) for way in ways])
+    results = send_through([(channel, message) for channel in channels])
     problem = mail_settings_problem(settings.alerts)
     results_json = [
-        {"way": way.name, "to": way.to, "sent": (error := results[way.name]) is None,
+        {"way": channel.name, "to": channel.to, "sent": (error := results[channel.name]) is None,
          "message": error.message if error else "", "hint": error.hint if error else ""}
-        for way in ways
+        for channel in channels
     ]  # fmt: skip
     if as_json:
         print_json({"ways": results_json, "problem": problem})
@@ -66,23 +66,23 @@ def _show_state(context: typer.Context, as_json: bool) -> int:
     with open_library(context) as opened, instance(opened.settings) as dagster:
         alerts = opened.settings.alerts
         state = alert_queue(dagster, opened.library)
-        found = [(way, state.waiting(way.name)) for way in configured_channels(alerts)]
+        found = [(channel, state.waiting(channel.name)) for channel in configured_channels(alerts)]
     problem = mail_settings_problem(alerts)
     if as_json:
-        ways = [
-            {"way": way.name, "to": way.to, "waiting_runs": waiting.jobs,
+        channels = [
+            {"way": channel.name, "to": channel.to, "waiting_runs": waiting.jobs,
              "waiting_rates": [rate.what for rate in waiting.rates], "last_sent_at": waiting.sent_at,
              "next_try_at": waiting.next_try_at, "last_error": waiting.last_error}
-            for way, waiting in found
+            for channel, waiting in found
         ]  # fmt: skip
-        print_json({"ways": ways, "problem": problem})
+        print_json({"ways": channels, "problem": problem})
         return 0
     console = out()
-    for way, waiting in found:
+    for channel, waiting in found:
         number = sum(waiting.jobs.values())
         last = f"last sent {waiting.sent_at.astimezone():%Y-%m-%d %H:%M}" if waiting.sent_at else "nothing sent yet"
         waits = f"{counted(number, 'failed run')} and {counted(len(waiting.rates), 'high failure rate')} pending"
-        say(console, words(f"{way.name}: to {way.to}; {last}; {waits if waiting else 'nothing pending'}."))
+        say(console, words(f"{channel.name}: to {channel.to}; {last}; {waits if waiting else 'nothing pending'}."))
         if waiting.last_error:
             say(console, words(f"  {waiting.last_error}", "red"))
     if problem or not found:

@@ -1,46 +1,34 @@
 """vidpipe ask: ask the describing model a question about videos."""
 
 import threading
-from collections.abc import Callable, Sequence
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from vidpipe.cli.context import OpenLibrary, open_library
-from vidpipe.cli.interrupt import stoppable
+from vidpipe.cli.context import open_library
+from vidpipe.cli.interrupt import INTERRUPTED, stoppable
 from vidpipe.cli.options import Json, Search
-from vidpipe.cli.output import answered, counted, duration, err, note, out, print_json, say, words
-from vidpipe.cli.run import finish
+from vidpipe.cli.output import answered, counted, duration, note, out, print_json, say, words
+from vidpipe.cli.progress import PartsDisplay
 from vidpipe.cli.video_selection import All, Where, chosen_videos
 from vidpipe.errors import VidpipeError
-from vidpipe.models.questions import Question, add_question, new_question
+from vidpipe.models.questions import QuestionKind, add_question, new_question
 from vidpipe.runner.asking import Asking, answer_as_json, answering_stages
 from vidpipe.stages.model_answers import VideoAnswers
-
-
-class AnswerKind(StrEnum):
-    """The form that an answer must have."""
-
-    text = "text"
-    yes_no = "yes_no"
-    choice = "choice"
-    number = "number"
 
 
 def ask(
     context: typer.Context,
     given: Annotated[
         list[str],
-        typer.Argument(metavar="[VIDEO]... QUESTION", help="Hash prefixes, URLs or file names, then the question."),
+        typer.Argument(metavar="VIDEO|QUESTION", help="Hash prefixes, URLs or file names, and last the question."),
     ],
     *,
     every: All = False,
     where: Where = None,
     search: Search = None,
     scenes: Annotated[bool, typer.Option("--scenes", help="Ask about each scene instead of the whole video.")] = False,
-    kind: Annotated[AnswerKind | None, typer.Option("--kind", help="Form of the answer. Default: text.")] = None,
+    kind: Annotated[QuestionKind | None, typer.Option("--kind", help="Form of the answer. Default: text.")] = None,
     choice: Annotated[
         list[str] | None, typer.Option("--choice", help="A possible answer; repeatable. Implies --kind choice.")
     ] = None,
@@ -54,7 +42,7 @@ def ask(
         str | None, typer.Option("--id", help="The question's id in questions.json. Default: derived from its words.")
     ] = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Ask the describing model a question about videos and print the answers.
 
     Answers are stored: asking the same question again costs nothing, nor does saving it later with --save.
@@ -64,7 +52,7 @@ def ask(
     *videos, text = given
     question = new_question(
         text,
-        kind=(kind or (AnswerKind.choice if choice else AnswerKind.text)).value,
+        kind=kind or ("choice" if choice else "text"),
         scope="scene" if scenes else "video",
         choices=choice or (),
         id=name or "",
@@ -77,20 +65,29 @@ def ask(
             add_question(path, question)
             kept_in = opened.settings.rules.questions
             note(f"Saved as '{question.id}' in {kept_in}; `vidpipe run` asks it about every video.")
-        result = stoppable(lambda cancelled: _asked(opened, ids, question, cancelled, as_json=as_json))
+        with PartsDisplay("Asking") as bars:
+            display = _AnswerDisplay(bars, len(ids), collect=as_json, by_scene=scenes)
+
+            def work(cancelled: threading.Event) -> bool:
+                Asking(opened.library, opened.plan, question, display).ask(ids, cancelled)
+                return cancelled.is_set()
+
+            interrupted = stoppable(work, bars.say)
     if as_json:
-        print_json({"question": question.text, "id": question.id, "kind": question.kind, **result})
-    if result["interrupted"]:
+        about = {"question": question.text, "id": question.id, "kind": question.kind}
+        print_json({**about, "answers": display.answers, "failed": display.failed, "interrupted": interrupted})
+    if interrupted:
         note("Stopped. Answers received so far are stored.", "yellow")
-        finish(130)
-    finish(1 if result["failed"] else 0)
+        return INTERRUPTED
+    return 1 if display.failed else 0
 
 
 class _AnswerDisplay:
     """Shows or collects answers and failures (`vidpipe.runner.asking.AnswerObserver`)."""
 
-    def __init__(self, advance: Callable[[], None], *, collect: bool, by_scene: bool) -> None:
-        self._advance, self._collect, self._by_scene = advance, collect, by_scene
+    def __init__(self, bars: PartsDisplay, videos: int, *, collect: bool, by_scene: bool) -> None:
+        self._bars, self._videos, self._collect, self._by_scene = bars, videos, collect, by_scene
+        self._done = 0
         self.answers: list[dict[str, Any]] = []
         self.failed: list[dict[str, Any]] = []
 
@@ -105,20 +102,12 @@ class _AnswerDisplay:
     def on_failure(self, sha256: str, name: str, error: VidpipeError) -> None:
         """Print the error."""
         self.failed.append({"video": sha256, "name": name, "message": error.message, "hint": error.hint})
-        note(f"{name}: {error}", "red")
+        self._bars.say(f"{name}: {error}")
         self._advance()
 
-
-def _asked(
-    opened: OpenLibrary, ids: Sequence[str], question: Question, cancelled: threading.Event, *, as_json: bool
-) -> dict[str, Any]:
-    columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as progress:
-        bar = progress.add_task("", total=len(ids))
-        by_scene = question.scope == "scene"
-        display = _AnswerDisplay(lambda: progress.advance(bar), collect=as_json, by_scene=by_scene)
-        Asking(opened.library, opened.plan, question, display).ask(ids, cancelled)
-    return {"answers": display.answers, "failed": display.failed, "interrupted": cancelled.is_set()}
+    def _advance(self) -> None:
+        self._done += 1
+        self._bars.progress("videos", self._done, self._videos)
 
 
 def _show(name: str, video: VideoAnswers, *, several: bool) -> None:

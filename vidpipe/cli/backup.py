@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from vidpipe.cli.confirmation import confirm
 from vidpipe.cli.context import CommandContext, command_context
 from vidpipe.cli.interrupt import stoppable
-from vidpipe.cli.options import Json
+from vidpipe.cli.options import Json, Yes
 from vidpipe.cli.output import counted, note, out, print_json, size, words
 from vidpipe.cli.progress import PartsDisplay
 from vidpipe.library.connection import Connection, connect
@@ -39,7 +40,8 @@ from vidpipe.stages.registry import build_graph
 def backup(
     context: typer.Context,
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Directory for backups; each gets a folder named by its time (UTC).")
+        Path,
+        typer.Argument(metavar="DIR", help="Folder of backups; each gets one of its own, named by its time (UTC)."),
     ],
     *,
     media: Annotated[
@@ -103,7 +105,7 @@ def _show_backup(report: Mapping[str, Any]) -> None:
 def restore(
     context: typer.Context,
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A backup, or a directory of backups (the latest is used).")
+        Path, typer.Argument(metavar="DIR", help="A backup, or a folder of backups (the latest is used).")
     ],
     *,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the existing library.")] = False,
@@ -116,7 +118,7 @@ def restore(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the backup and show what would be done; change nothing.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Restore a backup into the library that [MongoDB] names.
@@ -191,8 +193,7 @@ def _refuse_existing(connection: Connection, there: Mapping[str, int], *, dry_ru
 def _confirm_replacement(report: Mapping[str, Any]) -> None:
     there = ", ".join(f"{count} {name}" for name, count in report["replaced"].items())
     question = f"Replace {there} in {report['into']} with the backup of {report['made_at']:%Y-%m-%d %H:%M} UTC?"
-    if not typer.confirm(question, err=True):
-        raise typer.Abort
+    confirm("vidpipe restore", question, yes=False, as_json=False)
 
 
 def _restore(

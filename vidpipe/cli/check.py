@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from threading import Event
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -12,7 +12,7 @@ from vidpipe.cli.options import Json, Search
 from vidpipe.cli.output import duration, note, out, print_json, say, table, words
 from vidpipe.cli.progress import PartsDisplay
 from vidpipe.cli.show import times_of
-from vidpipe.cli.video_selection import All, Where, chosen_videos
+from vidpipe.cli.video_selection import All, Named, Where, chosen_videos
 from vidpipe.errors import MediaError
 from vidpipe.library.checks import record_check
 from vidpipe.library.videos import name_of, stored_path
@@ -22,14 +22,13 @@ from vidpipe.storage.object_store import StoreError
 
 Found = dict[str, Any]
 
+_FIGURES = ("frames", "decoded", "errors")
 _STYLES = {"intact": "green", "damaged": "red", "failed": "red"}
 
 
 def check(
     context: typer.Context,
-    named: Annotated[
-        list[str] | None, typer.Argument(metavar="VIDEO", help="Hash prefixes, URLs or file names.")
-    ] = None,
+    named: Named = None,
     *,
     every: All = False,
     where: Where = None,
@@ -94,7 +93,7 @@ def _check(opened: OpenLibrary, sha256: str, context: StageContext) -> Found | N
 
 
 def _show(found: Sequence[Found]) -> None:
-    made = table("video", "name", *((name, {"justify": "right"}) for name in ("frames", "decoded", "errors")), "state")
+    made = table("video", "name", *_FIGURES, "state", right=_FIGURES)
     for video in found:
         expected = f"{count:,}" if (count := video.get("expected_frames")) else "?"
         frames = f"{video['frames']:,} of {expected}" if "frames" in video else ""

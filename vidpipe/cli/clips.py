@@ -16,7 +16,7 @@ from vidpipe.cli.interrupt import INTERRUPTED, in_threads, stoppable
 from vidpipe.cli.options import Json, Search
 from vidpipe.cli.output import counted, note, print_json
 from vidpipe.cli.progress import PartsDisplay
-from vidpipe.cli.video_selection import All, Where, chosen_videos, search_engine
+from vidpipe.cli.video_selection import All, Named, Where, chosen_videos, search_engine
 from vidpipe.datasets.clips import ranges
 from vidpipe.datasets.clips.maker import CLIP_FORMAT, Clip, ClipMaker, ClipRequest, Made, together
 from vidpipe.datasets.clips.manifest import DEFAULT_NAME, Manifest
@@ -44,9 +44,7 @@ def _option(*names: str, text: str, **settings: Any) -> Any:
 
 def clips(
     context: typer.Context,
-    named: Annotated[
-        list[str] | None, typer.Argument(metavar="VIDEO", help="Hash prefixes, URLs or file names.")
-    ] = None,
+    named: Named = None,
     *,
     output: Annotated[str, _option("--output", text="Folder or s3:// URL for the clips and manifest.jsonl.")],
     every: All = False,

@@ -14,7 +14,7 @@ from vidpipe.settings import init_home
 def init(
     context: typer.Context,
     directory: Annotated[
-        Path | None, typer.Argument(help="Home directory. Default: --home, or the current directory.")
+        Path | None, typer.Argument(metavar="DIR", help="Home directory. Default: --home, or the current directory.")
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite config.ini and rules; existing files are kept as NAME.bak.")
@@ -50,7 +50,7 @@ def config(
     entries = [entry for entry in loaded.entries() if entry.differs or not changed]
     console = out()
     console.print(words(f"home {loaded.settings.home}, settings {loaded.config}", "dim"), soft_wrap=True)
-    made = table(("setting", {"no_wrap": True}), ("value", {"overflow": "fold"}), ("from", {"overflow": "fold"}))
+    made = table(("setting", {"no_wrap": True}), "value", "from", fold=("value", "from"))
     section = ""
     for entry in entries:
         if entry.key.section != section:

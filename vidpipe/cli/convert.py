@@ -16,7 +16,7 @@ from vidpipe.cli.interrupt import INTERRUPTED, in_threads, stoppable
 from vidpipe.cli.options import Json, Search
 from vidpipe.cli.output import note, print_json
 from vidpipe.cli.progress import PartsDisplay
-from vidpipe.cli.video_selection import All, Where, chosen_videos
+from vidpipe.cli.video_selection import All, Named, Where, chosen_videos
 from vidpipe.datasets.conversion import Converter
 from vidpipe.datasets.target import FolderTarget, Target
 from vidpipe.errors import MediaError, SettingsError, visible
@@ -36,9 +36,7 @@ _MOST_NAME_BYTES = 180
 
 def convert(
     context: typer.Context,
-    named: Annotated[
-        list[str] | None, typer.Argument(metavar="VIDEO", help="Hash prefixes, URLs or file names.")
-    ] = None,
+    named: Named = None,
     *,
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the copies.")],
     to: Annotated[

@@ -14,7 +14,7 @@ from vidpipe.cli.interrupt import INTERRUPTED, stoppable
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, duration, note, out, print_json, table, words
 from vidpipe.cli.progress import PartsDisplay
-from vidpipe.cli.video_selection import All, Where, chosen_videos
+from vidpipe.cli.video_selection import All, Named, Where, chosen_videos
 from vidpipe.datasets import versions
 from vidpipe.datasets.card import report
 from vidpipe.datasets.items import library_items
@@ -24,7 +24,6 @@ from vidpipe.errors import SettingsError
 from vidpipe.settings import audit
 
 _MOST_SHOWN = 20
-_Videos = Annotated[list[str] | None, typer.Argument(metavar="VIDEO", help="Hash prefixes, URLs or file names.")]
 _Split = Annotated[
     str, typer.Option("--split", metavar="80/10/10", help="Shares of train, validation, test; 80/20: train, test.")
 ]
@@ -44,7 +43,7 @@ _Reference = Annotated[str, typer.Argument(metavar="NAME[@V]", help="A dataset, 
 def create(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the dataset.")],
-    named: _Videos = None,
+    named: Named = None,
     *,
     every: All = False,
     where: Where = None,

@@ -60,7 +60,7 @@ def doctor(
         typer.Option("--backup", metavar="DIR", help="With --repair: restore this backup instead of the newest."),
     ] = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Check the installation and this home, and say how to fix problems.
 
     Exit code 3 if a check fails. --repair lets mongod salvage a copy of damaged data, restores the newest backup if
@@ -68,7 +68,7 @@ def doctor(
     """
     if repair:
         settings = command_context(context).load().settings
-        raise typer.Exit(repair_home(settings, yes=yes, empty=empty, backup=backup, as_json=as_json))
+        return repair_home(settings, yes=yes, empty=empty, backup=backup, as_json=as_json)
     if yes or empty or backup:
         raise SettingsError("--yes, --empty and --backup require --repair.", "See `vidpipe doctor --help`.")
     console = err()
@@ -85,12 +85,12 @@ def doctor(
         checks: list[dict[str, Any]] = [{"name": name, **one._asdict()} for name, one in findings.items()]
         print_json({"ok": not failed, "checks": checks})
     else:
-        made = table("", "what", ("found", {"overflow": "fold"}), ("what to do", {"overflow": "fold"}))
+        made = table("", "what", "found", "what to do", fold=("found", "what to do"))
         for name, one in findings.items():
             made.add_row(words(one.status, _STYLES[one.status]), words(name), words(one.found), words(one.todo))
         out().print(made)
         out().print(f"{counted(failed, 'check')} failed." if failed else "All checks passed.")
-    raise typer.Exit(3 if failed else 0)
+    return 3 if failed else 0
 
 
 Status = Literal["ok", "warn", "fail"]

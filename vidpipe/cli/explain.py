@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from vidpipe.cli.context import open_library
-from vidpipe.cli.options import Json
+from vidpipe.cli.options import Json, Video
 from vidpipe.cli.output import note, out, print_json, words
 from vidpipe.library.queries.explain import Reasons, TagReasons, reasons
 from vidpipe.tagging.block import PartExplanation
@@ -17,7 +17,7 @@ from vidpipe.text.messages import clock_time
 
 def explain(
     context: typer.Context,
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")],
+    video: Video,
     of_tag: Annotated[str | None, typer.Argument(metavar="TAG", help="Only this tag, also if it is not there.")] = None,
     *,
     tag: Annotated[str | None, typer.Option("--tag", help="The same as TAG.")] = None,

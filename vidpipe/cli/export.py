@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -27,6 +27,10 @@ from vidpipe.storage.object_store import Progress
 
 #: What --at takes.
 TIMES = ["%Y-%m-%d", *(f"%Y-%m-%dT%H:%M{seconds}{zone}" for seconds in ("", ":%S", ":%S.%f") for zone in ("", "%z"))]
+_Format = Literal[
+    "json", "jsonl", "csv", "parquet", "hf", "webdataset", "qwen-sft", "kinetics", "activitynet", "fiftyone",
+    "label-studio", "otio", "edl", "webvtt", "srt",
+]  # fmt: skip
 
 
 @options.with_filters
@@ -40,7 +44,7 @@ def export(
     ],
     *,
     file_format: Annotated[
-        options.ExportFormat | None, typer.Option("--format", help="Default: from DEST's suffix, or json.")
+        _Format | None, typer.Option("--format", help="Default: from DEST's suffix, or json.")
     ] = None,
     scenes: Annotated[
         bool,
@@ -88,22 +92,21 @@ def export(
         raise typer.BadParameter("--partition needs --format parquet and a folder as DEST.")
     if destination == "-" and as_json:
         raise typer.BadParameter("--json cannot be combined with DEST -, which writes the export to stdout.")
-    kind = file_format.value if file_format else None
-    if destination == "-" and kind in FORMATS:
-        raise typer.BadParameter(f"--format {kind} writes a folder; DEST cannot be -.")
-    if dataset is not None and (filters or search is not None or scenes or at or kind not in FORMATS):
+    if destination == "-" and file_format in FORMATS:
+        raise typer.BadParameter(f"--format {file_format} writes a folder; DEST cannot be -.")
+    if dataset is not None and (filters or search is not None or scenes or at or file_format not in FORMATS):
         raise typer.BadParameter(f"--dataset takes a --format of {', '.join(FORMATS)} and no other selection.")
     with open_library(context) as opened:
         selected = filters or search is not None
         ids = search_engine(opened).ids(search or "", filters) if selected else None
-        if kind is not None and kind in FORMATS:
+        if file_format is not None and file_format in FORMATS:
             from vidpipe.cli.export_dataset import export_dataset  # imports numpy
 
             ids = chosen_videos(opened, (), every=True) if ids is None and not dataset else ids or []
-            given = {"shard_size": shard_size, "seen_only": seen_only}
-            result = export_dataset(opened, destination, kind, ids=ids, by_scene=scenes, dataset=dataset, **given)
+            given: dict[str, Any] = {"dataset": dataset, "shard_size": shard_size, "seen_only": seen_only}
+            result = export_dataset(opened, destination, file_format, ids=ids, by_scene=scenes, **given)
         else:
-            result = export_to(opened, destination, kind, ids=ids, scenes=scenes, at=at, partition=partition)
+            result = export_to(opened, destination, file_format, ids=ids, scenes=scenes, at=at, partition=partition)
     if as_json:
         print_json(result)
     return INTERRUPTED if result.get("interrupted") else 1 if result.get("failed") else 0

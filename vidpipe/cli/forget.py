@@ -1,13 +1,14 @@
 """vidpipe forget: remove videos and everything about them."""
 
-import sys
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 import typer
 
+from vidpipe.cli.confirmation import confirm
 from vidpipe.cli.context import OpenLibrary, open_library, user_name
-from vidpipe.cli.options import Json, Search
+from vidpipe.cli.options import Json, Search, Yes
 from vidpipe.cli.output import counted, note, out, print_error, print_json, size, words
 from vidpipe.cli.video_selection import Where, chosen_videos
 from vidpipe.errors import SettingsError
@@ -30,7 +31,7 @@ def forget(
     search: Search = None,
     where: Where = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the audit record.")] = "",
     undo: Annotated[
         str, typer.Option("--undo", metavar="ID", help="Restore a forgotten video, given its hash or the copy's id.")
@@ -44,6 +45,8 @@ def forget(
     `vidpipe add --include-forgotten`. Within [Privacy] GraceDays, --undo restores them. Referenced files outside the
     store and backups are kept; backups that contain the videos are listed.
     """
+    if undo and (named or dry_run or search is not None or where):
+        raise SettingsError("--undo restores the video with this hash, and takes no other selection.", "Use it alone.")
     with open_library(context) as opened:
         from vidpipe.pipeline.clean_up import forget_videos  # imports Dagster
         from vidpipe.pipeline.instance import instance
@@ -61,13 +64,14 @@ def forget(
         else:
             ids = chosen_videos(opened, named or (), where=where or (), search=search)
         with instance(opened.settings) as dagster:
-            if dry_run or not yes:
-                found = forget_videos(opened.library, ids, dagster, sources=sources, dry_run=True)
-                if not dry_run and not _agrees(found, sources, as_json=as_json):
-                    note("Nothing was removed.")
-                    return 1
+            remove = partial(forget_videos, opened.library, ids, dagster, sources=sources)
             if not dry_run:
-                found = forget_videos(opened.library, ids, dagster, sources=sources, by=by, reason=reason)
+                question = f"Remove {counted(len(ids), 'video')}?"
+                confirm(
+                    "vidpipe forget", question, yes=yes, as_json=as_json,
+                    show=lambda: _show(remove(dry_run=True), sources, dry_run=True),
+                )  # fmt: skip
+            found = remove(dry_run=True) if dry_run else remove(by=by, reason=reason)
         if as_json:
             errors = [error.message for error in unknown]
             plain = [asdict(one) for one in found]
@@ -102,16 +106,6 @@ def _resolve(opened: OpenLibrary, named: list[str]) -> tuple[list[str], list[str
     for one in unknown:
         print_error(one)
     return list(dict.fromkeys(ids)), sources, unknown
-
-
-def _agrees(found: list[ForgottenVideo], sources: list[str], *, as_json: bool) -> bool:
-    if as_json or not sys.stdin.isatty():
-        raise SettingsError(
-            "`vidpipe forget` asks for confirmation, but stdin is not a terminal.",
-            "Use --yes to confirm; --dry-run shows the videos.",
-        )
-    _show(found, sources, dry_run=True)
-    return typer.confirm(f"Remove {counted(len(found), 'video')}?", err=True)
 
 
 def _show(found: list[ForgottenVideo], sources: list[str], *, dry_run: bool) -> None:

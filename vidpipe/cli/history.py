@@ -6,29 +6,32 @@ from typing import Annotated, Any
 import typer
 
 from vidpipe.cli.context import open_library
-from vidpipe.cli.options import Json
+from vidpipe.cli.options import Json, Video
 from vidpipe.cli.output import note, out, print_json, words
 from vidpipe.library.queries.history import history as entries_of
+
+#: More entries than a video has.
+_ALL = 1 << 31
 
 
 def history(
     context: typer.Context,
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")],
+    video: Video,
     *,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Maximum number of entries.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Maximum number of entries; 0 means all.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Show what happened to a video: changes of its tags and category, verdicts and results of its stages."""
     with open_library(context) as opened:
         sha256 = opened.library.videos.resolve(video)
-        entries, following = entries_of(opened.library, sha256, limit=limit)
+        entries, following = entries_of(opened.library, sha256, limit=limit or _ALL)
     if as_json:
         print_json({"video": sha256, "items": entries, "next": following})
         return
     for entry in entries:
         out().print(words(f"{entry['at']:%Y-%m-%d %H:%M:%S}  {_sentence(entry)}"), soft_wrap=True)
     if following:
-        note(f"There is more: --limit {limit * 10}.")
+        note("There are earlier entries: --limit 0 shows all.")
 
 
 def _sentence(entry: Mapping[str, Any]) -> str:

@@ -1,44 +1,41 @@
 """vidpipe index: the state of the search index, and how it is built again."""
 
 from dataclasses import asdict
-from enum import StrEnum
-from typing import Annotated
 
 import typer
 
-from vidpipe.cli.context import open_library
+from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, say, size, words
 from vidpipe.cli.video_selection import many_progress
-from vidpipe.search.index import IndexStatus, SearchIndex, rebuild
+from vidpipe.search.index import IndexStatus, SearchIndex
+from vidpipe.search.index import rebuild as build
 
 
-class IndexAction(StrEnum):
-    """What `vidpipe index` does."""
+def status(context: typer.Context, as_json: Json = False) -> None:
+    """Show what the search index contains, where it is, and what the next search does to it."""
+    with open_library(context) as opened:
+        _print(opened, as_json=as_json)
 
-    status = "status"
-    rebuild = "rebuild"
 
+def rebuild(context: typer.Context, as_json: Json = False) -> None:
+    """Build the search index again; meanwhile, searches use the present one.
 
-def index(
-    context: typer.Context,
-    action: Annotated[IndexAction, typer.Argument(help="status: show what there is. rebuild: build the index again.")],
-    as_json: Json = False,
-) -> None:
-    """Show the state of the search index, or build it again.
-
-    Each search brings the index up to date and builds it if necessary, so rebuilding is only for when something seems
-    to be missing. Meanwhile searches use the present index.
+    Each search brings the index up to date and builds it if necessary, so this is only for when something seems to be
+    missing.
     """
     with open_library(context) as opened:
-        if action is IndexAction.rebuild:
-            with many_progress() as progress:
-                rebuild(opened.library, note=note, progress=progress)
-        status = SearchIndex(opened.library).status()
+        with many_progress() as progress:
+            build(opened.library, note=note, progress=progress)
+        _print(opened, as_json=as_json)
+
+
+def _print(opened: OpenLibrary, *, as_json: bool) -> None:
+    found = SearchIndex(opened.library).status()
     if as_json:
-        print_json(asdict(status))
+        print_json(asdict(found))
     else:
-        _show(status)
+        _show(found)
 
 
 def _show(status: IndexStatus) -> None:

@@ -1,123 +1,100 @@
 """vidpipe keys: the API keys of the library page."""
 
-import re
 import sys
+from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from vidpipe.cli.context import open_library
-from vidpipe.cli.options import Json
+from vidpipe.cli.options import Json, time_span
 from vidpipe.cli.output import note, out, print_json, table, words
 from vidpipe.errors import SettingsError, VidpipeError
 from vidpipe.library.api_keys import ApiKey, ApiKeys, Scope
 from vidpipe.settings import audit
 
-_EXPIRES = re.compile(r"([1-9]\d{0,4})([hdw])")
-_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+_LONGEST_NAME = 100
 
 
-class KeysAction(StrEnum):
-    """What `vidpipe keys` does."""
-
-    list = "list"
-    create = "create"
-    revoke = "revoke"
-
-
-def keys(
+def create(
     context: typer.Context,
-    action: Annotated[
-        KeysAction,
-        typer.Argument(
-            help="list: show all keys. create: make a key and print its secret, once. revoke: delete a key and end the "
-            "sessions begun with it."
-        ),
-    ],
-    name: Annotated[
-        str, typer.Argument(metavar="[NAME|ID]", help="create: what the key is for. revoke: the ID of the key.")
-    ] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the key is for.")],
     *,
     scope: Annotated[
         Scope,
         typer.Option(
             "--scope",
-            help="create: what the key allows. write adds labels, sources and runs to read; admin adds forgetting "
-            "videos and changing settings.",
+            help="What the key allows. write adds labels, sources and runs to read; admin adds forgetting videos and "
+            "changing settings.",
         ),
     ] = "read",
     expires: Annotated[
-        str | None,
-        typer.Option("--expires", metavar="TIME", help="create: valid for how long: 12h, 30d, 8w."),
+        str | None, typer.Option("--expires", metavar="TIME", help="How long the key is valid: 12h, 30d, 8w, 6m, 1y.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List, create and revoke API keys.
+    """Create a key and print its secret, once.
 
     Programs send a key as `Authorization: Bearer KEY`; people sign in to the library page with it. Requests from this
     machine need none, unless [LibraryPage] RequireKeys = always.
     """
-    if (action is KeysAction.list) == bool(name.strip()):
-        raise SettingsError("`list` takes no name, `create` a NAME and `revoke` an ID.", "See `vidpipe keys --help`.")
+    name, expires_at = name.strip(), _end_of(expires)
+    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise SettingsError(f"The name of a key has 1 to {_LONGEST_NAME} printable characters.")
     with open_library(context) as opened:
-        stored = ApiKeys(opened.library.collections)
-        match action:
-            case KeysAction.list:
-                _show(list(stored.all()), as_json=as_json)
-            case KeysAction.create:
-                _create(stored, name.strip(), scope, _end_of(expires), as_json=as_json)
-            case KeysAction.revoke:
-                _revoke(stored, name.strip(), as_json=as_json)
-
-
-def _end_of(expires: str | None) -> datetime | None:
-    if expires is None:
-        return None
-    found = _EXPIRES.fullmatch(expires)
-    if found is None:
-        raise SettingsError(f"--expires {expires!r} is not a time.", "Write hours, days or weeks: 12h, 30d, 8w.")
-    return datetime.now(UTC) + timedelta(**{_UNITS[found[2]]: int(found[1])})
-
-
-def _row(key: ApiKey) -> dict[str, Any]:
-    return {name: f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else value
-            for name, value in asdict(key).items()}  # fmt: skip
-
-
-def _show(found: list[ApiKey], *, as_json: bool) -> None:
-    rows = [_row(key) for key in found]
-    if as_json:
-        print_json({"keys": rows})
-        return
-    made = table("id", "name", "scope", "created", "expires", "last used")
-    for row in rows:
-        made.add_row(*(words(value or "never") for value in row.values()))
-    if rows:
-        out().print(made)
-    else:
-        note("There are no keys. `vidpipe keys create NAME` makes one.")
-
-
-def _create(stored: ApiKeys, name: str, scope: Scope, expires_at: datetime | None, *, as_json: bool) -> None:
-    if len(name) > 100 or not name.isprintable():
-        raise SettingsError("The name of a key has at most 100 printable characters.")
-    key, secret = stored.create(name, scope, expires_at)
+        key, secret = ApiKeys(opened.library.collections).create(name, scope, expires_at)
     audit("key created", **_row(key))
     if as_json:
         print_json({**_row(key), "secret": secret})
         return
     sys.stdout.write(f"{secret}\n")
-    note(f"Key {key.id}, {scope}. It is not stored and cannot be shown again. `vidpipe keys revoke {key.id}` ends it.")
+    note(f"Key {key.id}, {scope}. The secret is shown only now. `vidpipe keys revoke {key.id}` ends it.")
 
 
-def _revoke(stored: ApiKeys, id: str, *, as_json: bool) -> None:
-    if not stored.revoke(id):
-        raise VidpipeError(f"There is no key with the ID {id}.", "`vidpipe keys list` shows the IDs.")
+def list_keys(context: typer.Context, *, as_json: Json = False) -> None:
+    """List all keys, without their secrets."""
+    with open_library(context) as opened:
+        rows = [_row(key) for key in ApiKeys(opened.library.collections).all()]
+    if as_json:
+        print_json({"keys": rows})
+        return
+    if not rows:
+        note("There are no keys. `vidpipe keys create NAME` makes one.")
+        return
+    made = table("id", "name", "scope", "created", "expires", "last used")
+    for row in rows:
+        made.add_row(*(words(value or "never") for value in row.values()))
+    out().print(made)
+
+
+def revoke(
+    context: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID", help="See `vidpipe keys list`.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Delete a key and end the sessions begun with it."""
+    with open_library(context) as opened:
+        if not ApiKeys(opened.library.collections).revoke(id):
+            raise VidpipeError(f"There is no key with the ID {id}.", "`vidpipe keys list` shows the IDs.")
     audit("key revoked", id=id)
     if as_json:
         print_json({"revoked": id})
     else:
         note(f"Revoked {id}.")
+
+
+def _end_of(expires: str | None) -> datetime | None:
+    if expires is None:
+        return None
+    with suppress(OverflowError):
+        if span := time_span(expires):
+            return datetime.now(UTC) + span
+    raise SettingsError(f"--expires {expires}: not a duration.", "Use 12h, 30d, 8w, 6m or 1y.")
+
+
+def _row(key: ApiKey) -> dict[str, Any]:
+    return {name: f"{value:%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else value
+            for name, value in asdict(key).items()}  # fmt: skip

@@ -2,15 +2,19 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
-from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from datetime import timedelta
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
 from vidpipe.errors import readable
 
 ResultT = TypeVar("ResultT")
+
+_SPAN = re.compile(r"(\d{1,6}(?:\.\d+)?)\s*([hdwmy])", re.IGNORECASE)
+_UNIT_DAYS = {"h": 1 / 24, "d": 1, "w": 7, "m": 30, "y": 365}
 
 #: Options of an earlier script; underscores are accepted in all option names.
 _LEGACY = "Legacy options, for this call only"
@@ -20,42 +24,16 @@ def _filter_option(name: str, help_text: str, kind: Any = list[str], **settings:
     return Annotated[kind | None, typer.Option(name, help=help_text, rich_help_panel="Filters", **settings)]
 
 
-class ExportFormat(StrEnum):
-    """File formats of `vidpipe export`."""
-
-    json = "json"
-    jsonl = "jsonl"
-    csv = "csv"
-    parquet = "parquet"
-    hf = "hf"
-    webdataset = "webdataset"
-    qwen_sft = "qwen-sft"
-    kinetics = "kinetics"
-    activitynet = "activitynet"
-    fiftyone = "fiftyone"
-    label_studio = "label-studio"
-    otio = "otio"
-    edl = "edl"
-    webvtt = "webvtt"
-    srt = "srt"
+def _legacy_option(name: str, help_text: str, kind: Any = str, **settings: Any) -> Any:
+    return Annotated[kind | None, typer.Option(name, help=help_text, rich_help_panel=_LEGACY, **settings)]
 
 
-class LocalMode(StrEnum):
-    """How local files are stored."""
-
-    copy = "copy"
-    hardlink = "hardlink"
-    reference = "reference"
-
-
+Video = Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
-DueVideos = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="VIDEO", help="Hash prefixes, URLs or file names. Default: all due videos."),
-]
 FileMode = Annotated[
-    LocalMode | None,
+    Literal["copy", "hardlink", "reference"] | None,
     typer.Option("--mode", help="How local files are stored: copy (default), hardlink, or reference (left in place)."),
 ]
 Stages = Annotated[
@@ -84,34 +62,37 @@ _FILTER_OPTIONS: dict[str, tuple[Any, str]] = {
 }
 _ALL_MUST_MATCH = ("tag", "label")
 
-SceneThreshold = Annotated[
-    float | None,
-    typer.Option(
-        "--scene-threshold", rich_help_panel=_LEGACY,
-        help="[SceneDetection] DefaultThreshold. On the scale of PySceneDetect's content detector (27), which it "
-        "selects unless another Detector is set.",
+#: Parameter -> (option, the setting that it replaces in this call).
+_OVERRIDES: dict[str, tuple[Any, str]] = {
+    "scene_threshold": (
+        _legacy_option(
+            "--scene-threshold",
+            "[SceneDetection] DefaultThreshold. On the scale of PySceneDetect's content detector (27), which it "
+            "selects unless another Detector is set.",
+            kind=float,
+        ),
+        "scene_detection.default_threshold",
     ),
-]  # fmt: skip
-SceneDetector = Annotated[
-    str | None,
-    typer.Option(
-        "--scene-detector", metavar="NAME", rich_help_panel=_LEGACY,
-        help="[SceneDetection] Detector; ffmpeg for thresholds such as 0.3.",
+    "scene_detector": (
+        _legacy_option(
+            "--scene-detector", "[SceneDetection] Detector; ffmpeg for thresholds such as 0.3.", metavar="NAME"
+        ),
+        "scene_detection.detector",
     ),
-]  # fmt: skip
-QwenInstruction = Annotated[
-    str | None, typer.Option("--qwen-instruction", help="[QwenVL] DefaultInstruction.", rich_help_panel=_LEGACY)
-]
-UseVpc = Annotated[
-    bool | None, typer.Option("--use-vpc/--no-use-vpc", help="[QwenVL] UseVpc.", rich_help_panel=_LEGACY)
-]
-Output = Annotated[
-    str | None,
-    typer.Option(
-        "--output", rich_help_panel=_LEGACY,
-        help="Export the results afterwards: to a .jsonl, .csv or .parquet file, or a directory of .json files.",
+    "qwen_instruction": (
+        _legacy_option("--qwen-instruction", "[QwenVL] DefaultInstruction."), "qwen_vl.default_instruction"
     ),
-]  # fmt: skip
+    "use_vpc": (_legacy_option("--use-vpc/--no-use-vpc", "[QwenVL] UseVpc.", kind=bool), "qwen_vl.use_vpc"),
+}  # fmt: skip
+Output = _legacy_option(
+    "--output", "Export the results afterwards: to a .jsonl, .csv or .parquet file, or a folder of .json files."
+)
+
+
+def time_span(text: str) -> timedelta | None:
+    """Return the duration that a text such as 24h, 7d, 4w, 6m or 1y names; None if it names none."""
+    found = _SPAN.fullmatch(text.strip())
+    return timedelta(days=float(found[1]) * _UNIT_DAYS[found[2].lower()]) if found else None
 
 
 def stage_names(given: list[str] | None) -> list[str] | None:
@@ -119,39 +100,47 @@ def stage_names(given: list[str] | None) -> list[str] | None:
     return [name.strip() for part in given or () for name in part.split(",") if name.strip()] or None
 
 
-def overrides(
-    scene_threshold: float | None, scene_detector: str | None, qwen_instruction: str | None, use_vpc: bool | None
-) -> dict[str, float | str | bool | None]:
-    """Return the options as settings; None for options not given."""
-    return {
-        "scene_detection.default_threshold": scene_threshold,
-        "scene_detection.detector": scene_detector,
-        "qwen_vl.default_instruction": qwen_instruction,
-        "qwen_vl.use_vpc": use_vpc,
-    }
+def overridden_settings(overrides: Mapping[str, object]) -> frozenset[str]:
+    """Return the settings that affect results and that options of this call replace."""
+    return frozenset(name for name, value in overrides.items() if value is not None and name != "qwen_vl.use_vpc")
 
 
-def overridden_settings(given: Mapping[str, object]) -> frozenset[str]:
-    """Return the settings that affect results and that options of `overrides` replace."""
-    return frozenset(name for name, value in given.items() if value is not None and name != "qwen_vl.use_vpc")
+def with_overrides(command: Callable[..., ResultT]) -> Callable[..., ResultT]:
+    """Give a command the legacy options, and pass them to it as its parameter `overrides`: setting -> value or None."""
+
+    def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
+        return {_OVERRIDES[name][1]: value for name, value in given.items()}
+
+    return _with_options(command, _OVERRIDES, "overrides", settings_of)
 
 
 def with_filters(command: Callable[..., ResultT]) -> Callable[..., ResultT]:
     """Give a command the filter options, and pass them to it as its parameter `filters`: queries that must all hold."""
+
+    def queries_of(given: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(query for name, values in given.items() if values is not None for query in _queries(name, values))
+
+    return _with_options(command, _FILTER_OPTIONS, "filters", queries_of)
+
+
+def _with_options(
+    command: Callable[..., ResultT],
+    options: Mapping[str, tuple[Any, str]],
+    parameter: str,
+    convert: Callable[[Mapping[str, Any]], Any],
+) -> Callable[..., ResultT]:
+    """Return the command with further options, of which it receives what `convert` makes of their values."""
     signature = inspect.signature(command, eval_str=True)
 
     @functools.wraps(command)
     def wrapper(*args: Any, **given: Any) -> ResultT:
-        chosen = {name: given.pop(name) for name in _FILTER_OPTIONS}
-        filters = tuple(
-            query for name, values in chosen.items() if values is not None for query in _queries(name, values)
-        )
-        return command(*args, filters=filters, **given)
+        chosen = convert({name: given.pop(name) for name in options})
+        return command(*args, **given, **{parameter: chosen})
 
-    parameters = [one for one in signature.parameters.values() if one.name != "filters"]
+    parameters = [one for one in signature.parameters.values() if one.name != parameter]
     parameters += [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
-        for name, (option, _) in _FILTER_OPTIONS.items()
+        for name, (option, _) in options.items()
     ]
     wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {one.name: one.annotation for one in parameters}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, BinaryIO
 
 from rich import box
@@ -18,6 +18,8 @@ from rich.text import Text
 from vidpipe.errors import VidpipeError, visible
 from vidpipe.library.queries.json_encoding import to_json
 
+#: State of a stage, or the worst of a video -> its style.
+STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
 #: Without a terminal, table rows are not wrapped.
 _PIPE_WIDTH = 1000
 
@@ -48,12 +50,26 @@ def _console(*, stderr: bool) -> Console:
     return Console(stderr=stderr, width=width, highlight=False, emoji=False, markup=False)
 
 
-def table(*columns: str | tuple[str, Mapping[str, Any]], title: str | None = None) -> Table:
-    """Return an empty table. columns: headings, or (heading, options of `Table.add_column`)."""
+def table(
+    *columns: str | tuple[str, Mapping[str, Any]],
+    right: Collection[str] = (),
+    fold: Collection[str] = (),
+    title: str | None = None,
+) -> Table:
+    """Return an empty table.
+
+    Args:
+        columns: Headings, or (heading, options of `Table.add_column`).
+        right: Headings of columns that are aligned right.
+        fold: Headings of columns whose texts go on in the next line; others are cut off.
+        title: Shown above the table.
+    """
     made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
     for column in columns:
         heading, options = column if isinstance(column, tuple) else (column, {})
-        made.add_column(heading, **{"overflow": "ellipsis", **options})
+        aligned, long = "right" if heading in right else "left", "fold" if heading in fold else "ellipsis"
+        settings: dict[str, Any] = {"justify": aligned, "overflow": long, **options}
+        made.add_column(heading, **settings)
     return made
 
 
@@ -108,6 +124,14 @@ def say(console: Console, text: Text, label: str = "") -> None:
     console.print(Text.assemble((label, "dim"), text), soft_wrap=True)
 
 
+def say_problem(label: str, message: str, hint: str = "") -> None:
+    """Print to stdout what is wrong, and below it what to do."""
+    console = out()
+    say(console, words(label, "red").append_text(words(message)))
+    if hint:
+        say(console, words(f"  {hint}", "dim"))
+
+
 def print_error(error: VidpipeError) -> None:
     """Print an error: one sentence, and below it what to do."""
     console = err()
@@ -120,8 +144,8 @@ def print_error(error: VidpipeError) -> None:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return e.g. 1 video, 2 videos."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Return e.g. 1 video, 2,000 videos."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def answered(value: Any) -> str:

@@ -18,8 +18,8 @@ _VIDEOS = "add: hash prefixes, URLs or file names."
 
 def partitions(
     context: typer.Context,
-    action: Annotated[Literal["status", "add", "trim"], typer.Argument(help=_ACTION)] = "status",
-    videos: Annotated[list[str] | None, typer.Argument(metavar="[VIDEO]...", help=_VIDEOS)] = None,
+    action: Annotated[Literal["status", "add", "trim"], typer.Argument(metavar="ACTION", help=_ACTION)] = "status",
+    videos: Annotated[list[str] | None, typer.Argument(metavar="VIDEO", help=_VIDEOS)] = None,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="trim: only count.")] = False,
     as_json: Json = False,
@@ -31,6 +31,8 @@ def partitions(
     """
     if (action == "add") != bool(videos):
         raise SettingsError("`add` takes videos, `status` and `trim` take none.", "See `vidpipe partitions --help`.")
+    if dry_run and action != "trim":
+        raise SettingsError("--dry-run belongs to `vidpipe partitions trim`.", "See `vidpipe partitions --help`.")
     report = PruneReport("partitions")
     with open_library(context) as opened, many_progress("Removing partitions") as progress:
         from vidpipe.pipeline.clean_up import report_results_again  # imports Dagster

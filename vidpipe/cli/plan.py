@@ -7,18 +7,14 @@ import typer
 
 from vidpipe.cli.context import open_library
 from vidpipe.cli.options import (
-    DueVideos,
     Json,
-    QwenInstruction,
     Refetch,
-    SceneDetector,
-    SceneThreshold,
     Search,
     Stages,
-    overrides,
     stage_names,
+    with_overrides,
 )
-from vidpipe.cli.output import counted, note, out, print_json, say, table, words
+from vidpipe.cli.output import counted, note, out, print_json, say, say_problem, table, words
 from vidpipe.cli.run import warn_of_unread
 from vidpipe.cli.video_selection import chosen_videos
 from vidpipe.errors import VidpipeError
@@ -29,9 +25,13 @@ from vidpipe.runner.preview import RunPreview
 from vidpipe.runner.request import RunRequest
 
 
+@with_overrides
 def plan(
     context: typer.Context,
-    videos: DueVideos = None,
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="VIDEO", help="Hash prefixes, URLs or file names. Default: all due videos."),
+    ] = None,
     *,
     search: Search = None,
     stages: Stages = None,
@@ -39,9 +39,7 @@ def plan(
     force: Annotated[bool, typer.Option("--force", help="Include up-to-date results.")] = False,
     refetch: Refetch = False,
     as_json: Json = False,
-    scene_threshold: SceneThreshold = None,
-    scene_detector: SceneDetector = None,
-    qwen_instruction: QwenInstruction = None,
+    overrides: Mapping[str, Any],
 ) -> None:
     """Show what `vidpipe run` with the same arguments would do, and what it would cost.
 
@@ -49,7 +47,7 @@ def plan(
     is changed and no model is loaded. Missing files are not detected before the run.
     """
     names = stage_names(stages)
-    with open_library(context, overrides(scene_threshold, scene_detector, qwen_instruction, None)) as opened:
+    with open_library(context, overrides) as opened:
         chosen = Plan.make(opened.library.graph, opened.settings, names)
         try:
             ids = chosen_videos(opened, videos or (), search=search) if videos or search is not None else None
@@ -95,10 +93,10 @@ def show_plan(
             say(console, words(sentence))
     for stage in found.stages:
         if stage.due.blocked:
-            say(console, words(f"{stage.name}: {_videos(stage.due.blocked)} blocked by a stage that failed or "
+            say(console, words(f"{stage.name}: {counted(stage.due.blocked, 'video')} blocked by a stage that failed or "
                                "was not selected.", "yellow"))  # fmt: skip
         if stage.due.waiting:
-            waiting = f"{stage.name}: {_videos(stage.due.waiting)} waiting for deleted originals (--refetch)."
+            waiting = f"{stage.name}: {counted(stage.due.waiting, 'video')} waiting for deleted originals (--refetch)."
             say(console, words(waiting, "yellow"))
     failed = sum(stage.due.failed + stage.due.quarantined for stage in found.stages)
     if failed:
@@ -106,20 +104,15 @@ def show_plan(
     if budget is not None:
         say(console, words(f"{budget['sentence']} It limits sensors, not `vidpipe run`.", "dim"))
     for name, problem in problems.items():
-        say(console, words(f"Stage {name} cannot run: {problem.message}", "red"))
-        if problem.hint:
-            say(console, words(f"  {problem.hint}", "dim"))
+        say_problem(f"Stage {name} cannot run: ", problem.message, problem.hint)
     if found.videos:
         note("Nothing was changed. Start with `vidpipe run`.")
 
 
 def _stages(found: Estimate, changed: Mapping[str, str]) -> Any:
-    right = {"justify": "right"}
     follow = any(stage.due.may_follow for stage in found.stages)
-    columns: list[str | tuple[str, Mapping[str, Any]]] = ["stage", ("due", right), ("then", right)]
-    columns += [("may follow", right)] if follow else []
-    columns += [("work", right), ("why", {"overflow": "fold"})]
-    made = table(*columns)
+    figures = ["due", "then", *(["may follow"] if follow else []), "work"]
+    made = table("stage", *figures, "why", right=figures, fold=("why",))
     for stage in found.stages:
         due = stage.due
         cells = [due.due, due.follows, *([due.may_follow] if follow else [])]
@@ -150,11 +143,11 @@ def _sentences(found: Estimate) -> Iterator[str]:
     if found.seconds or not found.unmeasured:
         without = f", without {', '.join(found.unmeasured)} ({_UNMEASURED})" if found.unmeasured else ""
         yield (
-            f"{_videos(found.videos)}: about {format_duration(found.wall_s)} wall time, "
+            f"{counted(found.videos, 'video')}: about {format_duration(found.wall_s)} wall time, "
             f"{format_duration(found.seconds)} of work{without}."
         )
     else:
-        yield f"{_videos(found.videos)}. Duration {_UNMEASURED}: the first run measures it."
+        yield f"{counted(found.videos, 'video')}. Duration {_UNMEASURED}: the first run measures it."
     if any(stage.due.may_follow for stage in found.stages):
         yield "`may follow` is computed only if the stages before it produce a different result."
 
@@ -173,16 +166,12 @@ def _model(model: ModelEstimate, currency: str) -> Iterator[str]:
     if model.like_them:
         yield f"Estimated from {model.counted:,} of {model.counted + model.like_them:,} videos."
     if model.typical:
-        yield f"{_videos(model.typical)} without scenes yet: assumed to be like the others."
+        yield f"{counted(model.typical, 'video')} without scenes yet: assumed to be like the others."
     if model.unknown:
         yield (
-            f"{_videos(model.unknown)} without scenes yet, like all others: the number of model requests "
+            f"{counted(model.unknown, 'video')} without scenes yet, like all others: the number of model requests "
             "is known after the stage scenes (`vidpipe run --stages raw_video,metadata,scenes`)."
         )
-
-
-def _videos(number: int) -> str:
-    return "1 video" if number == 1 else f"{number:,} videos"
 
 
 def _hours(seconds: float | None) -> str:

@@ -1,8 +1,12 @@
-"""vidpipe privacy: what is kept of videos and people, and where."""
+"""vidpipe privacy report: what is kept of videos and people, and where."""
 
+import math
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -18,12 +22,8 @@ _Row = tuple[str, str, int, int | None, datetime | None]
 _COLUMNS = ("what", "where", "count", "bytes", "since")
 
 
-def privacy(
-    context: typer.Context,
-    action: Annotated[Literal["report"], typer.Argument(help="report: list what is kept where.")],
-    as_json: Json = False,
-) -> None:
-    """Show what is kept of videos and people, and where.
+def report(context: typer.Context, as_json: Json = False) -> None:
+    """List what is kept of videos and people, and where.
 
     docs/privacy.md maps duties of data protection to commands.
     """
@@ -39,9 +39,9 @@ def privacy(
     if as_json:
         print_json({"kept": [dict(zip(_COLUMNS, row, strict=True)) for row in kept], "facts": facts})
         return
-    made = table(*_COLUMNS)
+    made = table(*_COLUMNS, right=("count", "bytes"))
     for what, where, count, size_bytes, since in kept:
-        made.add_row(what, where, str(count), size(size_bytes), f"{since:%Y-%m-%d}" if since else "")
+        made.add_row(what, where, f"{count:,}", size(size_bytes), f"{since:%Y-%m-%d}" if since else "")
     out().print(made)
     for name, value in facts.items():
         note(f"{name}: {value}")
@@ -71,6 +71,9 @@ def _rows(library: Library) -> Iterator[_Row]:
         ("log files", settings.resolve(settings.logging.log_file).parent), ("Dagster's history", data / "dagster"),
     ]  # fmt: skip
     for what, folder in [*folders, *(("backup", folder) for folder in backup_folders(settings))]:
-        stats = [path.lstat() for path in folder.rglob("*") if path.is_file()]
-        oldest = datetime.fromtimestamp(min(stat.st_mtime for stat in stats), UTC) if stats else None
-        yield what, str(folder), len(stats), sum(stat.st_size for stat in stats), oldest
+        count, size_bytes, oldest = 0, 0, math.inf
+        for path in (Path(parent, name) for parent, _, names in os.walk(folder) for name in names):
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                found = path.lstat()
+                count, size_bytes, oldest = count + 1, size_bytes + found.st_size, min(oldest, found.st_mtime)
+        yield what, str(folder), count, size_bytes, datetime.fromtimestamp(oldest, UTC) if count else None

@@ -42,8 +42,8 @@ def _prune(settings: Settings, library: Library, dry_run: bool) -> list[PruneRep
 
 def _show(reports: list[PruneReport], dry_run: bool) -> None:
     console = out()
-    right = {"justify": "right"}
-    made = table("what", ("would delete" if dry_run else "deleted", right), ("size", right), "oldest")
+    deleted = "would delete" if dry_run else "deleted"
+    made = table("what", deleted, "size", "oldest", right=(deleted, "size"))
     for report in reports:
         style = "" if report.count else "dim"
         oldest = f"{report.oldest.astimezone():%Y-%m-%d}" if report.oldest else ""

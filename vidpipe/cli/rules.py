@@ -1,7 +1,6 @@
 """vidpipe rules: plan changes of rules, apply and undo them, and look at earlier versions."""
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,29 +9,27 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from vidpipe.cli.confirmation import confirm
 from vidpipe.cli.context import OpenLibrary, open_library
-from vidpipe.cli.options import Json
+from vidpipe.cli.options import Json, Yes
 from vidpipe.cli.output import clean, counted, note, out, print_json, say, table, words
-from vidpipe.cli.run import finish, run_and_show
+from vidpipe.cli.rules_check import DraftFiles, read_drafts
+from vidpipe.cli.run import run_and_show
 from vidpipe.errors import SettingsError
 from vidpipe.library.rule_history import RuleVersion, rule_version, rule_versions, text_diff, texts_of
 from vidpipe.runner.rule_changes import ProposedRules, edits_wait, parsed_rules
-from vidpipe.safe_files import read_regular_text, replace_file
+from vidpipe.safe_files import replace_file
 from vidpipe.settings import Settings
 from vidpipe.tagging.comparison import compare
 
-_Files = Annotated[
-    list[Path] | None,
-    typer.Argument(metavar="FILE", help="Drafts outside rules/. Default: the files in rules/ as they are."),
-]
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 _Version = Annotated[int, typer.Argument(metavar="VERSION", help="See `vidpipe rules history`.")]
 _MOST_SHOWN = 40
+_CHANGES = ("gain", "lose", "videos")
 
 
 def plan(
     context: typer.Context,
-    files: _Files = None,
+    files: DraftFiles = None,
     *,
     from_search: Annotated[
         str | None, typer.Option("--from-search", metavar="QUERY", help="Plan a rule that asks for the same.")
@@ -45,8 +42,10 @@ def plan(
     Rules of a draft replace those of the same id (in the short form: name), categories those of the same name; others
     are added. Nothing is written and no model is called. The result of --json is what `apply --plan` takes.
     """
+    if save is not None and from_search is None:
+        raise SettingsError("--save writes the draft of --from-search.", "Add --from-search QUERY.")
     with open_library(context) as opened:
-        drafts = _read(files)
+        drafts = read_drafts(files)
         if from_search is not None:
             drafts |= _from_search(opened, from_search, save, as_json=as_json)
         found = ProposedRules.of(opened.settings, drafts).preview(opened.library, opened.library.graph)
@@ -60,14 +59,14 @@ def plan(
 
 def apply(
     context: typer.Context,
-    files: _Files = None,
+    files: DraftFiles = None,
     *,
     plan_file: Annotated[
         Path | None, typer.Option("--plan", metavar="FILE", help="What `vidpipe rules plan --json` has written.")
     ] = None,
-    yes: _Yes = False,
+    yes: Yes = False,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Put drafts or edited files into force and label the library with them.
 
     Rules of a draft replace those of the same id in the file that holds them; new ones go into a file of rules/ that is
@@ -77,10 +76,10 @@ def apply(
         raise SettingsError("--plan contains its drafts already.", "Leave out FILE.")
     planned = _read_plan(plan_file) if plan_file else {}
     with open_library(context) as opened:
-        proposed = ProposedRules.of(opened.settings, planned.get("drafts") or _read(files))
+        proposed = ProposedRules.of(opened.settings, planned.get("drafts") or read_drafts(files))
         if planned:
             proposed.check(planned, opened.library)
-        _apply(opened, proposed, yes=yes, as_json=as_json)
+        return _apply(opened, proposed, yes=yes, as_json=as_json)
 
 
 def undo(
@@ -89,13 +88,13 @@ def undo(
         int | None, typer.Argument(metavar="VERSION", help="The version to return to. Default: that before the latest.")
     ] = None,
     *,
-    yes: _Yes = False,
+    yes: Yes = False,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Put an earlier version of the rules into force again, as a new version."""
     with open_library(context) as opened:
         proposed = ProposedRules.returning(opened.library, opened.settings, version, discard_edits=yes)
-        _apply(opened, proposed, yes=yes, as_json=as_json)
+        return _apply(opened, proposed, yes=yes, as_json=as_json)
 
 
 def history(context: typer.Context, *, as_json: Json = False) -> None:
@@ -104,6 +103,9 @@ def history(context: typer.Context, *, as_json: Json = False) -> None:
         versions = list(rule_versions(opened.library.collections["lineage"]))
     if as_json:
         print_json({"versions": [asdict(version) for version in versions]})
+        return
+    if not versions:
+        note("No version of the rules was applied yet.")
         return
     made = table("version", "applied", "by", "tags", "what")
     for version in versions:
@@ -143,19 +145,8 @@ def diff(context: typer.Context, a: _Version, b: _Version, *, as_json: Json = Fa
     _print_lines(line for lines in found["text"].values() for line in lines)
 
 
-def _read(files: Sequence[Path] | None) -> dict[str, str]:
-    texts = {}
-    for path in files or ():
-        try:
-            texts[str(path)] = read_regular_text(path)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", "") or "it is not UTF-8 text"
-            raise SettingsError(f"{path} cannot be read: {reason}.") from None
-    return texts
-
-
 def _read_plan(path: Path) -> dict[str, Any]:
-    (text,) = _read([path]).values()
+    (text,) = read_drafts([path]).values()
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -182,32 +173,28 @@ def _from_search(opened: OpenLibrary, query: str, save: Path | None, *, as_json:
     return {str(save or f"{rule['id']}.yaml"): text}
 
 
-def _apply(opened: OpenLibrary, proposed: ProposedRules, *, yes: bool, as_json: bool) -> None:
+def _apply(opened: OpenLibrary, proposed: ProposedRules, *, yes: bool, as_json: bool) -> int:
     library = opened.library
     found = proposed.preview(library, library.graph)
     if not as_json:
         _show_plan(found)
-    if not yes:
-        if as_json or not sys.stdin.isatty():
-            raise SettingsError("`vidpipe rules` asks before it applies rules.", "Use --yes to confirm.")
-        typer.confirm("Apply these rules?", err=True, abort=True)
+    confirm("vidpipe rules", "Apply these rules?", yes=yes, as_json=as_json)
     request = proposed.apply(library, opened.plan, "command", found)
     report, code = run_and_show(opened, request, as_json=as_json)
     if as_json:
         latest = next(rule_versions(library.collections["lineage"]))
         print_json({"version": latest.number, "plan": found, "run": report})
-    finish(code)
+    return code
 
 
 def _show_plan(found: Mapping[str, Any]) -> None:
     for kind in ("tags", "categories"):
-        right = {"justify": "right"}
-        made = table(kind, ("gain", right), ("lose", right), ("videos", right), "such as")
+        made = table(kind, *_CHANGES, "such as", right=_CHANGES)
         changes = sorted(found[kind].values(), key=lambda one: -(one["gain"] + one["lose"]))
         changes = [one for one in changes if one["gain"] or one["lose"]]
         for one in changes[:_MOST_SHOWN]:
             names = ", ".join(found["names"].get(sha256, sha256) for sha256 in (one["gaining"] + one["losing"])[:3])
-            made.add_row(*(words(one[key]) for key in ("name", "gain", "lose", "videos")), words(names))
+            made.add_row(*(words(one[key]) for key in ("name", *_CHANGES)), words(names))
         if changes:
             out().print(made)
         if len(changes) > _MOST_SHOWN:

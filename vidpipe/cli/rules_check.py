@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from importlib import import_module
@@ -14,39 +15,41 @@ import typer
 from vidpipe.cli.context import OpenLibrary, command_context, open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, out, print_json, words
-from vidpipe.errors import UnavailableError
+from vidpipe.errors import SettingsError, UnavailableError
 from vidpipe.library.queries.explain import rule_fields
+from vidpipe.safe_files import read_regular_text
 from vidpipe.settings import Settings, default_file
 from vidpipe.settings.analyses import ANALYSES
 from vidpipe.stages.registry import enabled_analyses
 from vidpipe.stages.rule_facts import rule_facts
 from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.rule_check import check_rules
-from vidpipe.tagging.rule_files import read_text, tag_rule_texts
+from vidpipe.tagging.rule_files import tag_rule_texts
 
+DraftFiles = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="FILE", help="Drafts outside rules/. Default: the files in rules/ as they are."),
+]
 _STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 
 
 def check(
     context: typer.Context,
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="FILE", help="Drafts outside rules/. Default: the files in rules/ as they are."),
-    ] = None,
+    files: DraftFiles = None,
     *,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of rule files, for editors.")] = False,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Check rule files: errors, unknown fields, rules that can never apply, contradictions, and the tests in them.
 
     Rules of a draft replace those of the same id. Exit code 2: there are errors.
     """
     if schema:
         print_json(json.loads(default_file("rules/rules.schema.json").read_bytes()))
-        return
+        return 0
     settings = command_context(context).load().settings
     in_force = tag_rule_texts(settings, edited=True)
-    drafts = {str(path): read_text(path, str(path), "CustomTagRules") for path in files or ()}
+    drafts = read_drafts(files)
     with ExitStack() as stack:
         library = None
         if any(re.search(r'\bvideo"?\s*:', text) for text in (drafts or in_force).values()):
@@ -62,8 +65,19 @@ def check(
     levels = Counter[str](one.level for one in found)
     if not as_json:
         out().print(", ".join(counted(levels[level], level) for level in _STYLES if levels[level]) or "No findings.")
-    if levels["error"]:
-        raise typer.Exit(2)
+    return 2 if levels["error"] else 0
+
+
+def read_drafts(files: Sequence[Path] | None) -> dict[str, str]:
+    """Return path -> text of drafts of rules. Raises SettingsError."""
+    texts = {}
+    for path in files or ():
+        try:
+            texts[str(path)] = read_regular_text(path)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", "") or "it is not UTF-8 text"
+            raise SettingsError(f"{path} cannot be read: {reason}.") from None
+    return texts
 
 
 def _disabled(settings: Settings) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -15,21 +15,16 @@ from vidpipe.cli.options import (
     FileMode,
     Json,
     Output,
-    QwenInstruction,
     Refetch,
-    SceneDetector,
-    SceneThreshold,
     Search,
     Stages,
-    UseVpc,
     overridden_settings,
-    overrides,
     stage_names,
+    with_overrides,
 )
-from vidpipe.cli.output import counted, duration, note, out, print_error, print_json, say, table, words
+from vidpipe.cli.output import counted, duration, note, out, print_error, print_json, say_problem, table, words
 from vidpipe.cli.progress import RunDisplay
 from vidpipe.cli.video_selection import chosen_videos
-from vidpipe.errors import VidpipeError
 from vidpipe.library.videos import NoSuchVideo
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RESULT_STATES, RunReport, RunRequest
@@ -38,6 +33,7 @@ from vidpipe.sources.records import IngestNote, IngestOutcome, outcomes_as_json
 from vidpipe.sources.urls import redacted_url
 
 
+@with_overrides
 def run(
     context: typer.Context,
     inputs: Annotated[
@@ -45,7 +41,7 @@ def run(
         typer.Argument(
             metavar="VIDEO|URL|FILE",
             help="Videos in the library (hash prefixes, names, URLs), or inputs of `vidpipe add`: URLs, files, "
-            "directories, lists, - for stdin. Default: all due videos.",
+            "folders, lists, - for stdin. Default: all due videos.",
         ),
     ] = None,
     *,
@@ -58,36 +54,32 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Recompute up-to-date results too.")] = False,
     refetch: Refetch = False,
     as_json: Json = False,
-    scene_threshold: SceneThreshold = None,
-    scene_detector: SceneDetector = None,
-    qwen_instruction: QwenInstruction = None,
-    use_vpc: UseVpc = None,
+    overrides: Mapping[str, Any],
     output: Output = None,
-) -> None:
+) -> int:
     """Bring videos up to date: compute only what is due.
 
     A failed video never stops the others. URLs and files that are not in the library are added first. An existing path
-    is used as a file, directory or list, even if a video in the library has the same name; a file that is unchanged
+    is used as a file, folder or list, even if a video in the library has the same name; a file that is unchanged
     since it was added means its video. Anything else is the name of a video in the library, or a URL to download.
 
     Options that override settings apply to this call only, also when deciding what is due.
     """
     names = stage_names(stages)
     names = ["raw_video", *names] if names and refetch else names
-    given = overrides(scene_threshold, scene_detector, qwen_instruction, use_vpc)
-    with open_library(context, given) as opened:
+    with open_library(context, overrides) as opened:
         if names:
             Plan.make(opened.library.graph, opened.settings, names).close()  # rejects unknown stage names
         request = RunRequest(stages=names, retry=retry, refetch=refetch)
         if force:
             request = request.model_copy(update={"force": frozenset(request.stage_names(opened.library.graph.names))})
-        changed = overridden_settings(given)
+        changed = overridden_settings(overrides)
         if search is not None:
             request = request.model_copy(update={"videos": tuple(chosen_videos(opened, inputs or (), search=search))})
         if request.videos == ():
             result, code = RunReport().as_json(request.stage_names(opened.library.graph.names)), 0
         elif search is None and inputs:
-            adding = Adding(mode.value if mode else None, retry=retry)
+            adding = Adding(mode, retry=retry)
             videos = opened.library.videos
             sources, refused = with_stdin(inputs, known=lambda line: bool(videos.named(line)))
             became, result, code = add_and_run(
@@ -98,7 +90,7 @@ def run(
             result, code = run_and_show(opened, request, output=output, overridden=changed, as_json=as_json)
     if as_json:
         print_json(result)
-    finish(code)
+    return code
 
 
 def add_and_run(
@@ -233,7 +225,7 @@ def show_report(report: RunReport, stages: Sequence[str]) -> None:
         shown = [
             column for column in RESULT_STATES if column in ("computed", "current", "failed") or report.total(column)
         ]
-        made = table("stage", *((column, {"justify": "right"}) for column in (*shown, "seconds")))
+        made = table("stage", *shown, "seconds", right=(*shown, "seconds"))
         for stage in stages:
             counts = report.counts.get(stage, Counter())
             cells = [words(counts.get(column, 0), "red" if column == "failed" and counts.get(column) else "")
@@ -246,30 +238,15 @@ def show_report(report: RunReport, stages: Sequence[str]) -> None:
         console.print("Nothing is due: every video is current, blocked or failed (see `vidpipe status`).")
     for event in report.failures[:_MOST_FAILURES_SHOWN]:
         if event.error:
-            _show_problem(event.error, "failed")
+            say_problem("failed: ", event.error.message, event.error.hint)
     hidden = report.total("failed") - _MOST_FAILURES_SHOWN
     if hidden > 0:
         note(f"… and {hidden} more: `vidpipe status --failed`.")
     for name, problem in report.problems.items():
-        _show_problem(VidpipeError(f"Stage {name} could not run: {problem.message}", problem.hint), "skipped")
+        say_problem("skipped: ", f"Stage {name} could not run: {problem.message}", problem.hint)
     for name, error in report.optional_faults.items():
         note(f"Stage {name} is unavailable: {error}", "yellow")
     if report.total("waiting"):
         note(f"Waiting for deleted originals: {counted(report.total('waiting'), 'result')}; --refetch downloads them.")
     if report.busy:
         note(f"In progress in another run: {counted(report.busy_videos, 'video')}.")
-
-
-def _show_problem(error: VidpipeError, label: str) -> None:
-    console = out()
-    line = words(f"{label}: ", "red")
-    line.append_text(words(error.message))
-    say(console, line)
-    if error.hint:
-        say(console, words(f"  {error.hint}", "dim"))
-
-
-def finish(code: int) -> None:
-    """Exit the command with `code`, if it is not 0."""
-    if code:
-        raise typer.Exit(code)

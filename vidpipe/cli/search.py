@@ -112,7 +112,7 @@ def search(
 @options.with_filters
 def similar(
     context: typer.Context,
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")],
+    video: options.Video,
     *,
     filters: tuple[str, ...],
     limit: options.Limit = 20,
@@ -173,7 +173,7 @@ def _show_saved(opened: OpenLibrary, delete: str | None, *, as_json: bool) -> No
     if as_json:
         print_json({"saved": [one._asdict() for one in searches]})
         return
-    made = table("name", ("query", {"overflow": "fold"}), "saved")
+    made = table("name", "query", "saved", fold=("query",))
     for one in searches:
         made.add_row(words(one.name), words(one.query), f"{one.saved_at.astimezone():%Y-%m-%d %H:%M}")
     out().print(made if searches else "No saved searches.")

@@ -8,9 +8,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vidpipe.cli.output import clean, duration, out, say, table, words
+from vidpipe.cli.output import STATE_STYLES, clean, duration, out, say, table, words
 
-_STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
 _MOST_SHOWN = 5
 #: Column -> minimum terminal width at which it is shown.
 _MIN_WIDTHS = {"state": 50, "resolution": 64, "category": 80, "scenes": 120, "tags": 120, "labels": 160}
@@ -49,7 +48,7 @@ def show_videos(hits: Sequence[dict[str, Any]]) -> None:
             "resolution": words(f"{hit['resolution'] or ''} {size if roomy else ''}".strip()),
             "scenes": words(hit["scenes"]), "category": words(hit["category"]),
             "labels": words(labels), "tags": words(_some(hit["tags"])),
-            "state": words(state, _STATE_STYLES.get(state, "")),
+            "state": words(state, STATE_STYLES.get(state, "")),
         }  # fmt: skip
         made.add_row(*(cells[name] for name in shown_columns))
     console.print(made)

@@ -47,7 +47,7 @@ def up(
 
 def _show_services(report: UpReport) -> None:
     console = out()
-    made = table("server", "address", ("process", {"justify": "right"}), ("memory", {"justify": "right"}))
+    made = table("server", "address", "process", "memory", right=("process", "memory"))
     for service in report.services:
         made.add_row(
             words(TITLES[service.name]), words(service.address, "bold"), words(service.pid),
@@ -105,8 +105,7 @@ def users_of(port: int) -> list[str]:
     pids = {
         connection.pid
         for connection in connections
-        if connection.raddr
-        and connection.raddr.port == port
+        if connection.raddr == ("127.0.0.1", port)
         and connection.status == psutil.CONN_ESTABLISHED
         and connection.pid not in (None, os.getpid())
     }

@@ -20,7 +20,6 @@ from vidpipe.cli.context import CommandContext, command_context
 from vidpipe.cli.interrupt import INTERRUPTED
 from vidpipe.cli.main import app, globals_first
 from vidpipe.cli.output import counted, note, print_error
-from vidpipe.cli.run import finish
 from vidpipe.cli.shell_completion import CommandCompleter
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError, visible
 from vidpipe.operations.kept_home import KeptHome
@@ -34,7 +33,7 @@ _ENDS = ("exit", "quit")
 _TOOLBAR_S = 3.0
 
 
-def shell(context: typer.Context) -> None:
+def shell(context: typer.Context) -> int:
     """Start an interactive session; the library stays open, so commands answer at once.
 
     Tab completes commands, options, fields, tags, labels and names of videos; Ctrl-R searches the history. Ctrl-C
@@ -47,7 +46,7 @@ def shell(context: typer.Context) -> None:
     with closing(KeptHome(lambda: call.load().settings, note)) as home:
         home.opened()
         session = ShellSession(replace(call, home=home.settings.home, kept=home), home)
-        finish(session.run_prompts() if sys.stdin.isatty() else session.run_script())
+        return session.run_prompts() if sys.stdin.isatty() else session.run_script()
 
 
 class ShellSession:

@@ -7,24 +7,39 @@ from typing import Annotated, Any
 import typer
 
 from vidpipe.cli.context import open_library
-from vidpipe.cli.found import analysis_facts, show_moments
-from vidpipe.cli.options import Json
-from vidpipe.cli.output import answered, clean, counted, duration, out, print_json, say, size, table, words
+from vidpipe.cli.options import Json, Video
+from vidpipe.cli.output import (
+    STATE_STYLES,
+    answered,
+    clean,
+    counted,
+    duration,
+    out,
+    print_json,
+    say,
+    size,
+    table,
+    words,
+)
 from vidpipe.library.queries.show import answers_of, described_by, view
 from vidpipe.safe_files import text_path
+from vidpipe.text.names import language_name
 
 _MOST_SCENES = 30
 _MOST_SOURCES = 20
+_MOST_LABELS = 8
+#: Below this margin, the nearest category and the second are equally near.
+_CLEAR_MARGIN = 0.03
 _SOURCE_DATA = {
     "site": "site", "uploader": "uploader", "uploaded_on": "uploaded", "licence": "licence", "chosen": "took",
     "reason": "because",
 }  # fmt: skip
-_STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
+_SPAN = ("from – to", {"no_wrap": True})
 
 
 def show(
     context: typer.Context,
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")],
+    video: Video,
     *,
     scenes: Annotated[
         int, typer.Option("--scenes", min=0, help="Maximum number of scenes, and of lines said or shown; 0 means all.")
@@ -187,7 +202,7 @@ def _stream(stream: Mapping[str, Any], *more: str) -> str:
 def _show_tags(tags: Sequence[Mapping[str, Any]]) -> None:
     if not tags:
         return
-    made = table("tag", ("rule", {"overflow": "fold"}), ("because", {"overflow": "fold"}))
+    made = table("tag", "rule", "because", fold=("rule", "because"))
     for tag in tags:
         made.add_row(words(tag["tag"], "green"), words(tag["rule"]), words(tag["evidence"]))
     out().print(made)
@@ -196,9 +211,7 @@ def _show_tags(tags: Sequence[Mapping[str, Any]]) -> None:
 def _show_scenes(scenes: Sequence[Mapping[str, Any]], most: int) -> None:
     if not scenes:
         return
-    made = table(
-        ("scene", {"justify": "right"}), ("from – to", {"no_wrap": True}), ("description", {"overflow": "fold"})
-    )
+    made = table("scene", _SPAN, "description", right=("scene",), fold=("description",))
     for scene in scenes[:most] if most else scenes:
         span = f"{duration(scene['start_s'])} – {duration(scene['end_s'])}"
         said = [f"{answer['id']}: {_answer(answer)}" for answer in scene.get("answers") or ()]
@@ -213,10 +226,8 @@ def _show_answers(answers: Sequence[Mapping[str, Any]]) -> None:
     if not answers:
         out().print("The model has not answered any questions about this video.")
         return
-    made = table(
-        "prompt", ("from – to", {"no_wrap": True}), ("answer", {"overflow": "fold"}), ("tokens", {"justify": "right"}),
-        ("produced with", {"overflow": "fold"}),
-    )  # fmt: skip
+    columns = ("prompt", _SPAN, "answer", "tokens", "produced with")
+    made = table(*columns, right=("tokens",), fold=("answer", "produced with"))
     for answer in answers:
         span = f"{duration(answer['start_s'])} – {duration(answer['end_s'])}"
         said = f"{answer['raw_text']}\n({answer['fault']})" if answer["fault"] else answer["raw_text"]
@@ -234,10 +245,47 @@ def _show_answers(answers: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _show_stages(stages: Mapping[str, Mapping[str, Any]]) -> None:
-    made = table("stage", "state", ("seconds", {"justify": "right"}), ("", {"overflow": "fold"}))
+    made = table("stage", "state", "seconds", "", right=("seconds",), fold=("",))
     for name, stage in stages.items():
         error = stage["error"]
         seconds = "" if stage["seconds"] is None else f"{stage['seconds']:.2f}"
         said = f"{error['message']} {error['hint']}".strip() if error else ""
-        made.add_row(name, words(stage["state"], _STATE_STYLES.get(stage["state"], "dim")), seconds, words(said))
+        made.add_row(name, words(stage["state"], STATE_STYLES.get(stage["state"], "dim")), seconds, words(said))
     out().print(made)
+
+
+def analysis_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (label, text) of what each analysis found in a video as returned by `view`; disabled ones are left out."""
+    facts: list[tuple[str, list[str]]] = []
+    if speech := found["speech"]:
+        heard = [*map(language_name, speech["languages"]), duration(speech["speech_s"])] if speech["segments"] else []
+        facts.append(("speech", heard))
+    if screen_text := found["screen_text"]:
+        texts = [counted(len(screen_text["entries"]), "text")] if screen_text["entries"] else []
+        facts.append(("on screen", [*texts, *map(language_name, screen_text["languages"])]))
+    if objects := found["objects"]:
+        facts.append(("objects", [f"{one['label']} {one['share']:.0%}" for one in objects["labels"][:_MOST_LABELS]]))
+    if faces := found["faces"]:
+        seen = [f"up to {faces['count']}", f"{faces['share']:.0%} of the time"]
+        facts.append(("faces", seen if faces["count"] else []))
+    if moderation := found["moderation"]:
+        facts.append(("moderation", [f"score {moderation['score']:.2f}, a hint rather than a verdict"]))
+    suggestion = (found["meaning"] or {}).get("suggestion")
+    if suggestion and suggestion["margin"] >= _CLEAR_MARGIN:
+        rival = f"before {suggestion['runner_up']} by {suggestion['margin']:.3f}" if suggestion["runner_up"] else ""
+        facts.append(("suggestion", [suggestion["category"], *filter(None, [rival])]))
+    return [(label, ", ".join(texts) or "none") for label, texts in facts]
+
+
+def show_moments(found: Mapping[str, Any], most: int) -> None:
+    """Print what is said and written in a video, with times; at most `most` lines of each (0: all)."""
+    for heading, analysis, parts in (("said", "speech", "segments"), ("on screen", "screen_text", "entries")):
+        rows = (found[analysis] or {}).get(parts) or ()
+        if not rows:
+            continue
+        made = table(_SPAN, heading, fold=(heading,))
+        for row in rows[:most] if most else rows:
+            made.add_row(f"{duration(row['start_s'])} – {duration(row['end_s'])}", words(row["text"]))
+        out().print(made)
+        if most and len(rows) > most:
+            out().print(words(f"… and {len(rows) - most:,} more (--scenes 0 shows all).", "dim"))

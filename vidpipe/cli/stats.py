@@ -1,8 +1,7 @@
 """vidpipe stats: stage times, hit rates, failures and growth, as tables, JSON or plots."""
 
-import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 from rich.console import Console
 
 from vidpipe.cli.context import open_library
-from vidpipe.cli.options import Json
+from vidpipe.cli.options import Json, time_span
 from vidpipe.cli.output import counted, note, out, print_json, size, table, words
 from vidpipe.errors import SettingsError
 from vidpipe.operations.metrics.statistics import (
@@ -22,8 +21,6 @@ from vidpipe.operations.metrics.statistics import (
 )
 from vidpipe.safe_files import replace_file
 
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([hdwmy])", re.IGNORECASE)
-_UNITS = {"h": 1 / 24, "d": 1, "w": 7, "m": 30, "y": 365}
 _MOST_DAYS = 14
 
 
@@ -56,10 +53,9 @@ def stats(
 
 def moment_of(text: str, now: datetime) -> datetime:
     """Parse --since. A date is in local time. Raises SettingsError."""
-    span = _SPAN.fullmatch(text.strip())
     try:
-        if span:
-            return now - timedelta(days=float(span[1]) * _UNITS[span[2].lower()])
+        if (span := time_span(text)) is not None:
+            return now - span
         return datetime.fromisoformat(text.strip()).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         raise SettingsError(
@@ -78,7 +74,7 @@ def _drawing(plot: Path) -> Callable[[LibraryStatistics], bytes]:
     if draw is None:
         raise SettingsError(f"--plot {plot}: unsupported file type.", "Use .png or .html.")
     if not plot.absolute().parent.is_dir():
-        raise SettingsError(f"--plot {plot}: directory {plot.absolute().parent} does not exist.", "Create it first.")
+        raise SettingsError(f"--plot {plot}: folder {plot.absolute().parent} does not exist.", "Create it first.")
     plots.require_matplotlib()
     return draw
 
@@ -111,10 +107,9 @@ def _model(console: Console, found: LibraryStatistics) -> None:
 
 
 def _stages(console: Console, found: LibraryStatistics) -> None:
-    right = {"justify": "right"}
     names = ("videos", "median", "95 %", "longest", "total", "× real time", "computed", "current", "hit rate",
              "failed attempts", "failing now")  # fmt: skip
-    made = table("stage", *((name, right) for name in names))
+    made = table("stage", *names, right=names)
     for stage in found.stages:
         made.add_row(
             words(stage.stage),
@@ -136,8 +131,8 @@ def _stages(console: Console, found: LibraryStatistics) -> None:
 def _slowest(console: Console, found: LibraryStatistics) -> None:
     if not found.slowest:
         return
-    right = {"justify": "right"}
-    made = table("slowest videos", ("time", right), ("per minute of video", right), ("length", right), "slowest stage")
+    figures = ("time", "per minute of video", "length")
+    made = table("slowest videos", *figures, "slowest stage", right=figures)
     for video in found.slowest:
         stage = max(video.stages, key=lambda name: video.stages[name])
         made.add_row(
@@ -153,9 +148,8 @@ def _slowest(console: Console, found: LibraryStatistics) -> None:
 def _days(console: Console, found: LibraryStatistics) -> None:
     if not found.days:
         return
-    right = {"justify": "right"}
     names = ("videos in", "footage", "bytes", "runs", "computed", "current", "hit rate", "failed")
-    made = table("day", *((name, right) for name in names))
+    made = table("day", *names, right=names)
     for day in found.days[-_MOST_DAYS:]:
         made.add_row(
             day.day.isoformat(),

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from vidpipe.cli.output import counted, note, out, say, size, table, words
+from vidpipe.cli.output import counted, note, out, say, say_problem, size, table, words
 from vidpipe.library.states import STATES
 from vidpipe.operations.services.service_definitions import TITLES
 from vidpipe.operations.status import FAILED_SOURCES
@@ -18,7 +18,7 @@ _STYLES = {"due": "yellow", "failed": "red", "quarantined": "red"}
 
 def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> Table:
     """Return the table of stages and states."""
-    made = table("stage", *((state, {"justify": "right"}) for state in STATES))
+    made = table("stage", *STATES, right=STATES)
     for name, counts in stages.items():
         if "problem" in counts:
             made.add_row(name, words("cannot run", "red"))
@@ -90,14 +90,14 @@ def show_status(result: Mapping[str, Any]) -> None:
     for sentence in sentences(result):
         say(console, sentence)
     for failure in result.get("failed", ()):
-        _show_failure(failure["message"], failure["hint"])
+        say_problem("• ", failure["message"], failure["hint"])
     for source in result.get("failed_sources", ()):
         hint = "The setting that blocked it has changed: it is due again." if source["due"] else ""
-        _show_failure(source["message"] or source["url"], hint)
+        say_problem("• ", source["message"] or source["url"], hint)
     for source in result.get("gone_sources", ()):
         say(console, words(f"• {source['url']}: gone since {source['gone_since'].astimezone():%Y-%m-%d}", "yellow"))
     for problem in result.get("list_problems", ()):
-        _show_failure(problem["message"], "")
+        say_problem("• ", problem["message"])
     _advise(result)
 
 
@@ -114,10 +114,3 @@ def _advise(result: Mapping[str, Any]) -> None:
         note("`vidpipe run --retry` retries failed stages.")
     if failed_sources and "failed" in result:
         note("`vidpipe add --retry INPUT` retries a source.")
-
-
-def _show_failure(message: str, hint: str) -> None:
-    console = out()
-    say(console, words(f"• {message}", "red"))
-    if hint:
-        say(console, words(f"  {hint}", "dim"))

@@ -4,8 +4,8 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import asdict, replace
+from contextlib import closing, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -79,8 +79,9 @@ class StatusWatcher:
         at = datetime.now(UTC)
         try:
             with self._opened.library.connection.errors_explained():
-                opened = self._refreshed()
-                result = status_of(opened.library, opened.plan)
+                library = self._opened.library
+                with closing(Plan.make(library.graph, self._opened.settings)) as plan:  # with current rules and prompts
+                    result = status_of(library, plan)
                 watch = {"rates": self._rates(result["videos"]), "failures": self._new_failures()}
         except VidpipeError as error:
             return {"at": at, "error": error.as_json()}
@@ -89,13 +90,6 @@ class StatusWatcher:
             **result,
             "watch": {"seconds": time.monotonic() - self._began, **watch, **self._running_runs()},
         }
-
-    def _refreshed(self) -> OpenLibrary:
-        """Return the library with current rules and prompts."""
-        self._opened.plan.close()
-        plan = Plan.make(self._opened.library.graph, self._opened.settings)
-        self._opened = replace(self._opened, plan=plan)
-        return self._opened
 
     def _rates(self, videos: int) -> dict[str, Any]:
         """Return what runs have done since the watch began; they report every few seconds."""
@@ -172,8 +166,7 @@ def _render(result: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 
 def _runs(runs: list[Mapping[str, Any]], now: datetime) -> RenderableType:
-    right = {"justify": "right"}
-    made = table("run", "job", "step", ("of", right), ("since", right), "")
+    made = table("run", "job", "step", "of", "since", "", right=("of", "since"))
     for run in runs:
         since = "" if run["began_at"] is None else _ago((now - run["began_at"]).total_seconds())
         items = "" if run["items"] is None else f"{run['items']:,}"
@@ -193,7 +186,7 @@ def _rates(rates: Mapping[str, Any], seconds: float) -> str:
         counted(rates["videos"], "new video"),
         *([f"{size(rates['bytes_in'])} added"] if rates["bytes_in"] else []),
         f"results per minute: {clean(', '.join(done))}" if done else "no results",
-        *([f"{failed} failed {'attempts' if failed > 1 else 'attempt'}"] if failed else []),
+        *([counted(failed, "failed attempt")] if failed else []),
     ]
     return f"In the last {_ago(seconds)}: {'; '.join(said)}."
 

@@ -33,9 +33,9 @@ class SignedVerdict(VerdictChange):
 
 def verdict(
     context: typer.Context,
-    video: Annotated[str, typer.Argument(metavar="[VIDEO]", help="A hash prefix, URL or file name.")] = "",
-    tag: Annotated[str, typer.Argument(metavar="[TAG]", help="The tag, or the category with --category.")] = "",
-    answer: Annotated[str, typer.Argument(metavar="[yes|no]", help="Whether it is right.")] = "",
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")] = "",
+    tag: Annotated[str, typer.Argument(metavar="TAG", help="The tag, or the category with --category.")] = "",
+    answer: Annotated[str, typer.Argument(metavar="yes|no", help="Whether it is right.")] = "",
     *,
     why: Annotated[str, typer.Option("--note", help="Why; shown with the tag.")] = "",
     at: Annotated[str, typer.Option("--at", metavar="TIME", help="Only of the scene at this time: 83.5 or 1:23.")] = "",
@@ -63,6 +63,8 @@ def verdict(
     A verdict prevails over rules and models until it is withdrawn: `yes` gives the tag, `no` removes it. Without TAG,
     verdicts are listed: of one VIDEO, or all.
     """
+    if (file or from_label_studio) and (video or (file and from_label_studio)):
+        raise SettingsError("One file of verdicts is read at a time, and it names the videos.", "Leave out the others.")
     file, place = (file, "line") if file else (from_label_studio, "task")
     with open_library(context) as opened:
         if file is None and not tag:

@@ -22,6 +22,7 @@ from vidpipe.tagging.conditions import parse_condition
 if TYPE_CHECKING:
     from vidpipe.search.engine import Engine
 
+Named = Annotated[list[str] | None, typer.Argument(metavar="VIDEO", help="Hash prefixes, URLs or file names.")]
 All = Annotated[bool, typer.Option("--all", help="All videos.")]
 Where = Annotated[
     list[str] | None,

@@ -7,7 +7,6 @@ import typer
 
 from vidpipe.cli.context import command_context, open_library
 from vidpipe.cli.output import note, out, words
-from vidpipe.cli.run import finish
 from vidpipe.errors import UnavailableError
 from vidpipe.operations.services.service_definitions import answers, find_running, url
 from vidpipe.settings import Settings
@@ -20,7 +19,7 @@ def web(
         int | None, typer.Option("--port", min=1, max=65535, help="Port. Default: [Services] LibraryPort.")
     ] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
-) -> None:
+) -> int:
     """Serve the library page and its API until Ctrl-C.
 
     `vidpipe up` serves it in the background, too. On any address but loopback, requests need keys: see `vidpipe keys`.
@@ -35,12 +34,12 @@ def web(
     def listening() -> None:
         out().print(words(f"Library page: {address} (Ctrl-C stops it)"), soft_wrap=True)
         if not access.is_loopback(host):
-            note(f"Requests to {host} need a key: `vidpipe keys` creates one. Put a proxy with TLS in front.", "yellow")
+            note(f"Requests to {host} need a key (`vidpipe keys create NAME`) and a proxy with TLS in front.", "yellow")
         if open_browser and not webbrowser.open(address):
             note("No browser was found.")
 
     arguments = ["--home", str(loaded.settings.home), "--config", str(loaded.config)]
-    finish(server.main([*arguments, "--host", host, "--port", str(port)], listening))
+    return server.main([*arguments, "--host", host, "--port", str(port)], listening)
 
 
 def open_page(

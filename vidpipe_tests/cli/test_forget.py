@@ -16,6 +16,7 @@ def test_forget_asks_and_add_brings_the_video_back(vidpipe: Command, tmp_path: P
     (added,) = vidpipe.json("add", clip)["inputs"]
     assert vidpipe("forget", "clip").exit_code == 2, "nobody can be asked"
     assert vidpipe("forget", "nothing").exit_code == 4
+    assert "Use it alone" in vidpipe("forget", "clip", "--undo", added["video"], "--dry-run").stderr
     assert vidpipe.json("search", "clip")["total"] == 1
     found = vidpipe.json("forget", "clip", "nothing", "--yes", code=4)
     assert [(one["video"], one["state"]) for one in found["videos"]] == [(added["video"], "forgotten")]

@@ -26,5 +26,5 @@ def test_videos_beyond_the_limit_are_added_back_by_name_and_removed_again(limite
     assert (added.exit_code, added.stdout) == (0, "2 videos, 2 partitions, limit 1; 1 added, 0 removed.\n")
     assert limited.json("partitions", "trim")["removed"] == 0, "it stays for a while"
     assert limited("partitions", "add", "unknown.mp4").exit_code == 4
-    for wrong in (("add",), ("trim", "old.mp4")):
+    for wrong in (("add",), ("trim", "old.mp4"), ("add", "old.mp4", "--dry-run"), ("status", "--dry-run")):
         assert limited("partitions", *wrong).exit_code == 2

@@ -69,6 +69,7 @@ def test_a_draft_is_planned_applied_shown_and_undone(one_video: Command, tmp_pat
 def test_a_rule_can_be_drafted_from_a_search(one_video: Command, tmp_path: Path) -> None:
     draft = tmp_path / "clip.yaml"
     query = 'clip (duration:<60 OR tag:"Short Clip") -codec:vp9'
+    assert one_video("rules", "plan", "--save", draft).exit_code == 2, "there is no draft to write"
     found = one_video.json("rules", "plan", "--from-search", query, "--save", draft)
     assert found["tags"]["Clip"]["gain"] == 1
     assert draft.read_text() in found["drafts"].values()

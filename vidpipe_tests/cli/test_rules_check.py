@@ -4,16 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from vidpipe.cli.context import CommandContext
-from vidpipe.cli.rules_check import check
+from vidpipe.cli.main import app
 from vidpipe.settings import init_home
-
-APP = typer.Typer()
-APP.command("check")(check)
-APP.callback()(lambda: None)
 
 
 @pytest.fixture
@@ -22,7 +16,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def run(home: Path, *args: str) -> tuple[int, str]:
-    done = CliRunner().invoke(APP, ["check", *args], obj=CommandContext(home))
+    done = CliRunner().invoke(app, ["--home", str(home), "rules", "check", *args])
     return done.exit_code, done.stdout
 
 

@@ -33,12 +33,15 @@ def test_a_verdict_gives_or_removes_a_tag_at_once_until_it_is_withdrawn(judged: 
     assert "'=at the end" in table
     assert {row["tag"] for row in judged.json("verdict", CUTS)["verdicts"]} == {tag, "Zebra crossing"}
     assert "verdict Zebra crossing: verdict yes. =at the end [by ada" in judged("history", CUTS).stdout
+    assert "--limit 0 shows all" in judged("history", CUTS, "--limit", "1").stderr
+    assert judged.json("history", CUTS, "--limit", "0")["next"] is None
     for name in (tag, "zebra-crossing"):
         assert judged("verdict", CUTS, name, "--withdraw").exit_code == 0
     assert tags(judged, CUTS) == before
     path = judged.home / "verdicts.csv"
     path.write_text(table)
     assert judged("verdict", "--import", path, "--yes").exit_code == 0
+    assert judged("verdict", "--import", path, "--from-label-studio", path).exit_code == 2
     assert judged("verdict", "--export").stdout == table, "what was exported can be imported"
     for name in (tag, "zebra-crossing"):
         judged("verdict", CUTS, name, "--withdraw")

@@ -14,13 +14,19 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from vidpipe.cli.context import OpenLibrary
 from vidpipe.cli.main import insert_watch_interval
+from vidpipe.cli.status_watch import StatusWatcher
+from vidpipe.operations.kept_home import KeptHome
+from vidpipe.settings import load
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import CUTS, Command
 
@@ -149,3 +155,16 @@ def test_status_tells_which_servers_run_and_what_waits_for_a_person(filled: Comm
     found = changed.json("status")
     assert len(found["waiting"]) == 1
     assert "MinSceneLength" in changed("status").stdout or "scenes" in found["waiting"][0]
+
+
+def test_a_watch_leaves_the_plan_of_its_session_open(filled: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in filled.env.items():
+        monkeypatch.setenv(name, value)
+    closed: list[str] = []
+    with closing(KeptHome(lambda: load(filled.home).settings, print)) as home:
+        kept = home.opened()
+        plan = replace(kept.plan, resources={"model": SimpleNamespace(close=lambda: closed.append("model"))})
+        results = StatusWatcher(OpenLibrary(kept.settings, kept.library, plan)).results(0.2)
+        assert [next(results)["videos"] for _ in range(2)] == [3, 3]
+        del results  # closes Dagster's instance
+    assert closed == []

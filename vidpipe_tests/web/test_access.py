@@ -105,6 +105,13 @@ def test_everything_needs_a_key_with_its_scope_and_no_larger_one(
                 assert method == "HEAD" or f"{scope} lacks the scope {needed}" in answer.json()["detail"]
 
 
+def test_pages_offer_readers_no_changes(stranger: TestClient, key: Callable[[Scope], dict[str, str]]) -> None:
+    for scope in SCOPES:
+        page = stranger.get("/status", headers=key(scope)).text
+        for offered in ('href="/add"', 'id="retry"'):
+            assert (offered in page) is (scope != "read"), (offered, scope)
+
+
 def test_pages_lead_to_the_login_and_back(stranger: TestClient) -> None:
     for path in PAGES:
         answer = stranger.get(f"{path}?q=%2F%2Fevil.test")

@@ -150,7 +150,7 @@ def test_all_hits_are_selected_as_a_search(page: Page) -> None:
     page.get_by_role("button", name="Select all 4 videos").click()
     page.get_by_role("button", name="Run stages…").click()
     with page.expect_request("**/api/v1/runs") as asked:
-        page.get_by_label("Compute again what is up to date").check()
+        page.get_by_label("Recompute up-to-date results").check()
     assert asked.value.post_data_json["selection"] == {"q": "", "filters": ["label:Seaside"]}
     assert "videos" not in asked.value.post_data_json
 
@@ -161,7 +161,7 @@ def test_a_run_is_planned_then_followed_to_its_end(page: Page, small_library: Sm
     page.goto("/")
     page.locator(f'.item[data-video="{small_library.videos[CUTS]}"] input').check()
     page.get_by_role("button", name="Run stages…").click()
-    page.get_by_label("Compute again what is up to date").check()
+    page.get_by_label("Recompute up-to-date results").check()
     expect(page.locator("form[name=run] output.card")).to_contain_text("tags: 1 video")
     page.get_by_role("button", name="Run", exact=True).click()
     expect(page.locator("#messages")).to_contain_text("run succeeded", timeout=60_000)
@@ -219,7 +219,7 @@ def test_everything_works_by_keyboard(page: Page) -> None:
     page.keyboard.press("Escape")
     expect(page.locator("#actions")).to_be_hidden()
     page.keyboard.press("?")
-    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     page.keyboard.press("Escape")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("/videos/[0-9a-f]{64}"))

@@ -13,7 +13,7 @@ from vidpipe.web.selection import VideoChoice
 
 router = APIRouter(tags=["labels"])
 
-MAX_LABELS = 50
+_MAX_LABELS = 50
 
 
 def _plain(text: str) -> str:
@@ -23,9 +23,7 @@ def _plain(text: str) -> str:
 
 
 #: A label or tag, trimmed.
-ShortText = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_plain)
-]
+_Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_plain)]
 
 
 class LabelChange(VideoChoice):
@@ -36,8 +34,8 @@ class LabelChange(VideoChoice):
         remove: They are removed from those that did before, too.
     """
 
-    add: list[ShortText] = Field(default=[], max_length=MAX_LABELS)
-    remove: list[ShortText] = Field(default=[], max_length=MAX_LABELS)
+    add: list[_Label] = Field(default=[], max_length=_MAX_LABELS)
+    remove: list[_Label] = Field(default=[], max_length=_MAX_LABELS)
 
     @model_validator(mode="after")
     def _check_change(self) -> Self:

@@ -74,7 +74,7 @@ def plan_rules(draft: RuleDraft | None, jobs: ServerJobs, caller: Writer) -> Job
 
 
 @router.post("/apply", status_code=202)
-def apply_rules(body: RulesToApply, opened: Opened, jobs: ServerJobs, caller: Admin) -> Job:
+def apply_rules(body: RulesToApply, jobs: ServerJobs, caller: Admin) -> Job:
     """Apply in a job what was planned, unless rules or library have changed since; or return to a version."""
     plan = {} if body.version else planned(jobs, body.plan)
     return jobs.start(

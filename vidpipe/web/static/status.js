@@ -2,7 +2,7 @@
 import { api, attempt, byId as id, element, say } from "./base.js";
 
 const STATES = ["current", "due", "blocked", "failed", "quarantined"];
-const shown = {};
+const shown = {}, retry = id("retry"); // only there for those who may
 let dagster = "", failed = [], sources = [], turn = 0, failing = false;
 
 // Show children in a container if their data changed; the focus stays on the same link.
@@ -67,7 +67,7 @@ async function showFailures() {
   const found = await api("GET", `/failures${location.search}`);
   failed = [...new Set(found.stages.map((one) => one.video))];
   sources = found.sources.map((one) => one.id);
-  id("retry").hidden = !(failed[0] ?? sources[0]);
+  if (retry) retry.hidden = !(failed[0] ?? sources[0]);
   const all = [
     ...found.stages.map((one) => [one, link(`/videos/${one.video}`, one.name), ` ${one.stage}: ${one.state}, attempts: ${one.attempts}`]),
     ...found.sources.map((one) => [one, `${one.url}: ${one.state}`]), ...found.lists.map((one) => [one, one.where]),
@@ -110,10 +110,10 @@ async function refresh() {
   }
 }
 
-id("retry").onclick = () => attempt(async () => {
+if (retry) retry.onclick = () => attempt(async () => {
   if (failed[0]) await api("POST", "/runs", { videos: failed, retry: true });
   if (sources[0]) await api("POST", "/sources/retry", { ids: sources });
-  say("A run tries them again.");
+  say("Retry started.");
 });
 refresh();
 setInterval(refresh, 5000);

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vidpipe.cli.found import analysis_facts, show_moments
+from vidpipe.cli.show import analysis_facts, show_moments
 from vidpipe.library.library import Library
 from vidpipe.library.queries.show import view
 from vidpipe.settings import Settings
