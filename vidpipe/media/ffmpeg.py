@@ -53,8 +53,9 @@ _TOO_MANY_STREAMS = "Number of streams exceeds max_streams"
 _STDERR_LIMIT = 64 * 1024
 _CONVERSION_LIMIT_S = 300.0
 _INSTALL = (
-    "Install ffmpeg (Debian, Ubuntu: apt install ffmpeg; macOS: brew install ffmpeg), or set the environment variable "
-    "{variable} to the program."
+    "Install ffmpeg with ffprobe (Debian, Ubuntu: apt install ffmpeg; Fedora: dnf install ffmpeg-free; macOS: brew "
+    "install ffmpeg; conda install -c conda-forge ffmpeg; or a build from https://ffmpeg.org/download.html), or set "
+    "the environment variable {variable} to the program."
 )
 
 
