@@ -8,6 +8,7 @@ development nor pip are in it. PYTHON names the interpreter of an environment th
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -50,10 +51,16 @@ def write(python: str) -> int:
     output = DIST / f"vidpipe-{__version__}.cdx.json"
     command = [sys.executable, "-m", "cyclonedx_py", "environment", "--pyproject", str(ROOT / "pyproject.toml")]
     command += ["--output-reproducible", "--validate", "--output-file", str(output), python]
-    done = subprocess.run(command, check=False)
-    if done.returncode == 0:
-        print(f"{output.relative_to(ROOT)} written")
-    return done.returncode
+    if failed := subprocess.run(command, check=False).returncode:
+        return failed
+    bill = json.loads(output.read_text(encoding="utf-8"))
+    bill["metadata"]["component"] |= {
+        "version": __version__,
+        "purl": f"pkg:pypi/vidpipe@{__version__}",
+    }  # dynamic version
+    output.write_text(json.dumps(bill, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    print(f"{output.relative_to(ROOT)} written: {len(bill['components'])} packages")
+    return 0
 
 
 if __name__ == "__main__":
