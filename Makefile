@@ -8,7 +8,7 @@ PYTEST := $(VENV)/python -m pytest -q
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup full-setup qwen demo demo-cluster demo-qwen check test soak screenshots lint format bench clean
+.PHONY: help setup full-setup qwen demo demo-cluster demo-qwen check test soak screenshots lint format bench licenses release-setup dist sbom audit clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,25 @@ bench: full-setup ## Run the benchmarks; see docs/benchmarks.md
 	$(VENV)/python -m benchmarks.downloads
 	$(VENV)/python -m benchmarks.line_to_tags
 	$(VENV)/python -m benchmarks.qwen
+
+licenses: full-setup ## Write docs/licenses.md from what the installed packages declare
+	@$(VENV)/python scripts/licenses.py
+
+# with what builds, checks and audits releases
+release-setup:
+	@python=$$(sh scripts/python.sh) && "$$python" scripts/install.py release
+
+dist: release-setup ## Build sdist and wheel into dist/, and check them
+	@rm -rf dist
+	@$(VENV)/python -m build --no-isolation --outdir dist .
+	@$(VENV)/python -m twine check --strict dist/*
+	@$(VENV)/python scripts/check_dist.py
+
+sbom: dist ## Write dist/vidpipe-VERSION.cdx.json, the packages of a base installation
+	@$(VENV)/python scripts/sbom.py
+
+audit: release-setup ## Check the pinned versions for known vulnerabilities; needs PyPI
+	@$(VENV)/python scripts/audit.py
 
 clean: ## Remove builds and caches; data/ and settings are kept
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage

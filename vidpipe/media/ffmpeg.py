@@ -45,8 +45,9 @@ WITHOUT_METADATA = {"map_metadata": "-1", "map_chapters": "-1"}
 
 _CONVERSION_LIMIT_S = 300.0
 _INSTALL = (
-    "Install ffmpeg (Debian, Ubuntu: apt install ffmpeg; macOS: brew install ffmpeg), or set the environment variable "
-    "{variable} to the program."
+    "Install ffmpeg with ffprobe (Debian, Ubuntu: apt install ffmpeg; Fedora: dnf install ffmpeg-free; macOS: brew "
+    "install ffmpeg; conda install -c conda-forge ffmpeg; or a build from https://ffmpeg.org/download.html), or set "
+    "the environment variable {variable} to the program."
 )
 
 

@@ -248,7 +248,7 @@ def _require_extra() -> None:
     if missing:
         raise UnavailableError(
             f"Backend qwen requires {', '.join(missing)}, which is not installed.",
-            "Install the extra: `make qwen`, or pip install 'vidpipe[qwen]'.",
+            "Install the extra: pip install 'vidpipe[qwen]'.",
         )
 
 
