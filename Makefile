@@ -8,7 +8,7 @@ PYTEST := $(VENV)/python -m pytest -q
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup full-setup qwen demo demo-cluster demo-qwen check test soak screenshots lint format bench clean
+.PHONY: help setup full-setup qwen demo demo-cluster demo-qwen check test soak screenshots lint format bench docs clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,7 +78,11 @@ bench: full-setup ## Run the benchmarks; see docs/benchmarks.md
 	$(VENV)/python -m benchmarks.line_to_tags
 	$(VENV)/python -m benchmarks.qwen
 
+docs: setup ## Build the documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --quiet --strict
+	@echo "Built $$(find site -name '*.html' | wc -l) pages in site/. To read and search them: $(VENV)/python -m http.server -d site"
+
 clean: ## Remove builds and caches; data/ and settings are kept
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage
+	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage
 	rm -rf benchmarks/out
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
