@@ -1,4 +1,4 @@
-"""The documentation builds as a site. Its reference has everything that the code declares; reading it needs no network."""
+"""The documentation builds as a site: its reference is complete, and reading it needs no network."""
 
 from __future__ import annotations
 
