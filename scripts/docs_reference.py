@@ -192,7 +192,7 @@ def rules_page() -> str:
         "this page is made. [Rules](../rules.md) explains them with examples.\n",
     ]
     for name, title in _RULE_FORMS.items():
-        parts += [f"## {title} {{ #type-{name.lower()} }}\n", object_table(schema["$defs"][name])]
+        parts += [f"## {title} {{ #type-{name.lower()} }}\n", object_table(schema["$defs"][name], _explained_keys())]
     conditions = schema["$defs"]["Conditions"]
     fields = [
         (f"`{name}`", one_line(one["description"])) for name, one in conditions["properties"].items() if "|" not in name
@@ -200,6 +200,13 @@ def rules_page() -> str:
     parts += ["## Conditions { #type-conditions }\n", f"{with_links(conditions['description'])}\n"]
     parts.append(table(("field", "meaning"), fields))
     return "\n".join(parts)
+
+
+def _explained_keys() -> dict[str, str]:
+    """Return key -> meaning from the tables of the page about rules, which a test compares with the code."""
+    text = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([^|\n]+) \|", text, re.MULTILINE)[::-1]  # of several, the first one counts
+    return {key: re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", meaning).replace("**", "") for key, meaning in rows}
 
 
 def stages_page() -> str:

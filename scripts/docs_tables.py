@@ -42,7 +42,8 @@ def type_name(schema: Schema) -> str:
         name = schema["$ref"].rpartition("/")[2]
         return "rule" if name == "Rule" else f"[{name}](#type-{name.lower()})"
     if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(map(type_name, schema["anyOf"])))
+        names = " or ".join(map(type_name, schema["anyOf"])).split(" or ")  # one of them may be a choice itself
+        return " or ".join(dict.fromkeys(names))
     if "enum" in schema or "const" in schema:
         return ", ".join(f"`{json.dumps(value)}`" for value in schema.get("enum", [schema.get("const")]))
     if schema.get("type") == "array":
