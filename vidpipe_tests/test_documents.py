@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vidpipe.library.schema import COLLECTIONS
 from vidpipe.settings.keys import all_keys
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +36,12 @@ def test_every_file_that_the_guides_to_the_code_name_exists(name: str) -> None:
     there = {f"/{path.relative_to(ROOT)}" for folder in ("vidpipe", "rules", "deploy", "vidpipe_tests")
              for path in (ROOT / folder).rglob("*.*")} | {f"/{path.name}" for path in ROOT.iterdir()}  # fmt: skip
     assert [one for one in named if not any(path.endswith(f"/{one}") for path in there)] == []
+
+
+def test_the_architecture_lists_every_collection() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = {name for row in re.findall(r"^\| (videos[\w, ]*) \|", text, re.MULTILINE) for name in row.split(", ")}
+    assert named == {"videos", *(f"videos_{name}" for name in COLLECTIONS if name != "videos")}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

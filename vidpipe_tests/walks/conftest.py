@@ -16,18 +16,17 @@ DOCS = ROOT / "docs"
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """An environment whose `vidpipe` and `python` use a wheel built from the clone, and the packages of the tests."""
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
-    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT)]
-    subprocess.run(build, check=True, cwd=folder)
-    site = folder / "site"
-    subprocess.run([*pip, "install", "--no-deps", "--target", str(site), *map(str, folder.glob("*.whl"))], check=True)
-    return {
-        "PATH": f"{site / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(site),
-        "VIDPIPE_MONGODB_URI": "",
-    }
+    """An environment in which a wheel built from the clone is installed with its packages, and nothing else."""
+    folder = tmp_path_factory.mktemp("installed")
+    pip = ["-m", "pip", "-q", "--disable-pip-version-check"]
+    wheel = [sys.executable, *pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT)]
+    subprocess.run(wheel, check=True, cwd=folder)
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+    wheels = map(str, folder.glob("*.whl"))
+    install = [str(folder / "venv/bin/python"), *pip, "install", "-c", str(ROOT / "constraints.txt"), *wheels]
+    subprocess.run(install, check=True, cwd=folder)
+    names = [name for name in os.environ if name.startswith(("VIDPIPE_", "PYTHON", "DAGSTER_"))]
+    return dict.fromkeys(names, "") | {"PATH": f"{folder / 'venv/bin'}:{os.environ['PATH']}"}
 
 
 @pytest.fixture

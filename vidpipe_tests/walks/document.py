@@ -2,7 +2,7 @@
 
 - A block of `bash` is run; a block of `python` too, unless it has a title.
 - A block of any language with `title="name"` is written to the file of that name.
-- A block of `text` is what the block before it prints: `...` stands for anything, and white space is folded.
+- A block of `text` is what the block before it prints, errors included. `...` stands for anything; white space is folded.
 - Blocks of other languages, such as `sh`, are only shown.
 """
 
@@ -59,19 +59,18 @@ def run_document(path: Path, folder: Path, environment: Mapping[str, str], limit
     script = "set -euo pipefail\n" + "".join(
         f"printf '{_MARK}{number}{_MARK}'\n{block.script}" for number, block in enumerate(found)
     )
-    output, errors = folder.parent / f"{path.stem}.out", folder.parent / f"{path.stem}.err"
-    # Files, not pipes: a server that the document starts keeps them open.
-    with output.open("w") as stdout, errors.open("w") as stderr:
+    output = folder.parent / f"{path.stem}.out"
+    # A file, not a pipe: a server that the document starts keeps it open.
+    with output.open("w") as stdout:
         done = subprocess.run(
             ["bash", "-c", script], cwd=folder, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
-            stdout=stdout, stderr=stderr, timeout=limit_s, check=False,
+            stdout=stdout, stderr=subprocess.STDOUT, timeout=limit_s, check=False,
         )  # fmt: skip
     parts = output.read_text(encoding="utf-8").split(_MARK)[1:]
     printed = {int(number): text for number, text in zip(parts[::2], parts[1::2], strict=True)}
     last = found[max(printed)]
     assert done.returncode == 0, (
-        f"{path.name}:{last.line} ended with {done.returncode}:\n{last.code}\n{printed[max(printed)]}\n"
-        f"{errors.read_text(encoding='utf-8')[-4000:]}"
+        f"{path.name}:{last.line} ended with {done.returncode}:\n{last.code}\n{printed[max(printed)][-4000:]}"
     )
     checker = doctest.OutputChecker()
     for number, block in enumerate(found):

@@ -1,0 +1,19 @@
+"""The tutorials work as they are printed, with vidpipe installed from a wheel, in an empty folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from vidpipe_tests.walks.conftest import DOCS
+from vidpipe_tests.walks.document import run_document
+
+pytestmark = [pytest.mark.soak, pytest.mark.server, pytest.mark.timeout(1800)]
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_works_as_it_is_printed(tutorial: Path, installed: Mapping[str, str], folder: Path) -> None:
+    run_document(tutorial, folder, installed)
