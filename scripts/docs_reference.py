@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any, get_type_hints
+from typing import Any, get_args
 
 import typer
 from docs_tables import Schema, attributes, codes, default_value, object_table, one_line, table, type_name, with_links
 from fastapi import APIRouter
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -150,18 +151,27 @@ def api_page() -> str:
 
 def _scopes() -> dict[tuple[str, str], str]:
     """Return (method, path) -> scope that the caller must have."""
-    names = {Reader: "read", Writer: "write", Admin: "admin"}
+    checks = {
+        get_args(kind)[1].dependency: scope for kind, scope in ((Reader, "read"), (Writer, "write"), (Admin, "admin"))
+    }
     modules = [import_module(f"{api.__name__}.{found.name}") for found in iter_modules(api.__path__)]
     routers = [value for module in modules for value in vars(module).values() if isinstance(value, APIRouter)]
     return {
-        (method, f"{API}{route.path}"): names[hint]
+        (method, f"{API}{route.path}"): checks[call]
         for router in routers
         for route in router.routes
         if isinstance(route, APIRoute)
-        for hint in get_type_hints(route.endpoint, include_extras=True).values()
-        if hint in names
+        for call in _calls(route.dependant)
+        if call in checks
         for method in route.methods
     }
+
+
+def _calls(dependant: Dependant) -> Iterator[Any]:
+    """Yield an endpoint, and everything that it depends on."""
+    yield dependant.call
+    for one in dependant.dependencies:
+        yield from _calls(one)
 
 
 def _inputs(operation: Schema) -> str:
