@@ -33,7 +33,7 @@ def test_the_map_of_packages_in_contributing_is_complete() -> None:
 def test_every_file_that_the_guides_to_the_code_name_exists(name: str) -> None:
     named = [one for one in named_files((ROOT / name).read_text(encoding="utf-8")) if not _NOT_IN_THE_TREE.match(one)]
     assert len(named) > 30
-    there = {f"/{path.relative_to(ROOT)}" for folder in ("vidpipe", "rules", "deploy", "vidpipe_tests")
+    there = {f"/{path.relative_to(ROOT)}" for folder in ("vidpipe", "rules", "deploy", "scripts", "vidpipe_tests")
              for path in (ROOT / folder).rglob("*.*")} | {f"/{path.name}" for path in ROOT.iterdir()}  # fmt: skip
     assert [one for one in named if not any(path.endswith(f"/{one}") for path in there)] == []
 
