@@ -8,7 +8,7 @@ PYTEST := $(VENV)/python -m pytest -q
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup full-setup qwen demo demo-cluster demo-qwen check test soak screenshots lint format bench licenses release-setup dist sbom audit clean
+.PHONY: help setup full-setup qwen demo demo-cluster demo-qwen check test soak screenshots lint format bench docs licenses release-setup dist sbom audit clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,8 +96,11 @@ sbom: dist ## Write dist/vidpipe-VERSION.cdx.json, the packages of a base instal
 
 audit: release-setup ## Check the pinned versions for known vulnerabilities; needs PyPI
 	@$(VENV)/python scripts/audit.py
+docs: setup ## Build the documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --quiet --strict
+	@echo "Built $$(find site -name '*.html' | wc -l) pages in site/. To read and search them: $(VENV)/python -m http.server -d site"
 
 clean: ## Remove builds and caches; data/ and settings are kept
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage
+	rm -rf .venv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage
 	rm -rf benchmarks/out
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

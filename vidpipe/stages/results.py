@@ -16,24 +16,24 @@ from vidpipe.text import names
 class ModelSentiment(Part):
     """The model's judgment of the sentiment; `score` is from -1 to 1."""
 
-    label: Literal["positive", "neutral", "negative"]
-    score: float = Field(ge=-1, le=1)
-    reason: str = ""
+    label: Literal["positive", "neutral", "negative"] = Field(description="the sentiment")
+    score: float = Field(ge=-1, le=1, description="from negative to positive")
+    reason: str = Field("", description="in the model's words")
 
 
 class ModelTag(Part):
     """One of the model's own tags. `confidence` is from 0 to 1, as the model states it; None if it states none."""
 
-    tag: str
-    confidence: float | None = Field(None, ge=0, le=1)
+    tag: str = Field(description="the tag")
+    confidence: float | None = Field(None, ge=0, le=1, description="as the model states it")
 
 
 class ModelCategory(Part):
     """The category that the model chose. `confidence` is from 0 to 1, as the model states it."""
 
-    category: str
-    confidence: float | None = Field(None, ge=0, le=1)
-    reason: str = ""
+    category: str = Field(description="the category")
+    confidence: float | None = Field(None, ge=0, le=1, description="as the model states it")
+    reason: str = Field("", description="in the model's words")
 
 
 class QuestionAnswer(Part):
@@ -79,11 +79,16 @@ class RawVideo(StageResult):
     )
 
     content: str = Field(description="sha256 of the bytes")
-    path: str
-    size_bytes: int
-    modified_ns: int
-    verified: Literal["size and time", "hash"] = "size and time"
-    refetched_from: str | None = None
+    path: str = Field(description="path of the file in the media store, relative to the home")
+    size_bytes: int = Field(description="its size in bytes")
+    modified_ns: int = Field(description="its modification time, in nanoseconds since 1970")
+    verified: Literal["size and time", "hash"] = Field(
+        "size and time",
+        description="what was compared: size and time with those of the last check, or the hash of all bytes",
+    )
+    refetched_from: str | None = Field(
+        None, description="source that the file was fetched from again; None: it was there"
+    )
 
 
 _SIZE = re.compile(r"(\d{1,5})\s*[x×]\s*(\d{1,5})")
@@ -164,26 +169,26 @@ class Scenes(StageResult):
         ),
     )  # fmt: skip
 
-    scenes: tuple[Scene, ...] = ()
-    count: int = 0
-    detector: str = ""
-    threshold: float = 0.0
+    scenes: tuple[Scene, ...] = Field((), description="the scenes, in order")
+    count: int = Field(0, description="number of scenes")
+    detector: str = Field("", description="the detector that found the cuts")
+    threshold: float = Field(0.0, description="its threshold")
     duration_s: float = Field(0.0, description="from the first frame to the end of the last, as decoded")
     frames_decoded: int = Field(0, description="fewer than the video has if `decoded` is partial")
     decoded: Literal["all", "partial"] = Field(
         "all", description="all: every frame; partial: reference frames, and every frame around possible cuts"
     )
     decoder: str = Field("software", description="software, or ffmpeg's hardware decoder: cuda, vaapi, videotoolbox")
-    cuts_per_minute: float = 0.0
-    mean_scene_s: float = 0.0
+    cuts_per_minute: float = Field(0.0, description="cuts per minute")
+    mean_scene_s: float = Field(0.0, description="mean duration of a scene")
     active_area: ActiveArea | None = Field(None, description="area within black bars; None: the whole picture")
     stats: SceneStats | None = Field(None, description="of the whole video, weighted by time")
-    pack: PackReference | None = None
+    pack: PackReference | None = Field(None, description="the frames for the model")
     frames_version: str = Field("", description="which frames the pack holds, not their bytes or the thumbnails")
-    thumbnails: tuple[Thumbnail, ...] = ()
+    thumbnails: tuple[Thumbnail, ...] = Field((), description="thumbnails, by time")
     poster: str | None = Field(None, description="the thumbnail that represents the video")
     damage: Damage | None = Field(None, description="None: decoded without complaint")
-    decode_seconds: float = 0.0
+    decode_seconds: float = Field(0.0, description="time that the decode took")
 
     def key_figures(self) -> dict[str, Any]:
         """Return what Dagster's page shows of the result."""
@@ -198,9 +203,9 @@ class Scenes(StageResult):
 class SceneDescription(Part):
     """The description of one scene, stored in the scene's document."""
 
-    index: int
-    description: str
-    described_by: str
+    index: int = Field(description="number of the scene, from 0")
+    description: str = Field(description="its description")
+    described_by: str = Field(description="the model, or statistics")
     answers: tuple[QuestionAnswer, ...] = Field((), description="to the questions that are asked of scenes")
 
 
@@ -230,16 +235,16 @@ class Descriptions(StageResult):
         SearchField("answer", "text", _answers, "Words of the answers to questions.json."),
     )
 
-    text: str
-    model: str
+    text: str = Field(description="the description of the whole video")
+    model: str = Field(description="the model, or statistics")
     measured: bool = Field(description="made of measurements (statistics), not by a model that sees")
     found: str = Field("", description="the sentences of `text` about what analyses found, with which it begins")
-    scenes: tuple[SceneDescription, ...] = ()
+    scenes: tuple[SceneDescription, ...] = Field((), description="the descriptions of the scenes")
     summary: str = Field("", description="one or two sentences; with `measured` quotes of what was said or read")
     keywords: tuple[str, ...] = Field((), description="with `measured` words that recur in what was said or read")
-    sentiment: ModelSentiment | None = None
-    tags: tuple[ModelTag, ...] = ()
-    category: ModelCategory | None = None
+    sentiment: ModelSentiment | None = Field(None, description="the model's judgment; None without one")
+    tags: tuple[ModelTag, ...] = Field((), description="the model's own tags")
+    category: ModelCategory | None = Field(None, description="the category that the model proposes; None without one")
     questions: tuple[QuestionAnswer, ...] = Field((), description="to the questions about the whole video")
     wrong: tuple[WrongAnswer, ...] = Field((), description="answers that were in the wrong form twice")
     answers: tuple[str, ...] = Field((), description="keys of the answer cells that this result is made of")
@@ -284,12 +289,12 @@ class Sentiment(StageResult):
         ),
     )  # fmt: skip
 
-    label: Literal["positive", "neutral", "negative", "no basis"]
-    score: float | None = Field(None, ge=-1, le=1)
+    label: Literal["positive", "neutral", "negative", "no basis"] = Field(description="the sentiment")
+    score: float | None = Field(None, ge=-1, le=1, description="from -1 to 1; None if there is no basis")
     read_from: Literal["frames", "subtitles", "speech", "screen text", "description", "nothing"] = Field(
         description="frames: judged by the describing model, which saw them"
     )
-    method: str = ""
+    method: str = Field("", description="what judged: the model, or the lexicon")
     reason: str = Field("", description="one sentence: which words were judged, or why none could be")
 
     def key_figures(self) -> dict[str, Any]:
@@ -304,9 +309,9 @@ MODEL_TAGS = "ai_generated_tags"
 class Tag(Part):
     """One tag, the rule that gave it, and the evidence."""
 
-    tag: str
+    tag: str = Field(description="the tag")
     rule: str = Field(description="name of the rule; ai_generated_tags for a tag of the model's")
-    given_by: Literal["rule", "model", "person"] = "rule"
+    given_by: Literal["rule", "model", "person"] = Field("rule", description="who gave it")
     block: str = Field("", description="part of the rule that matched: metadata_conditions, ...")
     evidence: str = Field("", description="one sentence: what was found and what the rule asks for")
     confidence: float | None = Field(None, description="0 to 1, as a model says of itself; None for a rule")
@@ -317,8 +322,8 @@ class Tag(Part):
 class SceneTag(Part):
     """A tag of some scenes, and the times of these scenes."""
 
-    tag: str
-    rule: str
+    tag: str = Field(description="the tag")
+    rule: str = Field(description="name of the rule")
     evidence: str = Field("", description="what was found in the first of them")
     spans: tuple[tuple[float, float], ...] = Field((), description="(start, end) in seconds, in order")
 
@@ -338,7 +343,7 @@ class Tags(StageResult):
         SearchField("why", "term", lambda tags: [tag["rule"] for tag in tags], "The rule that gave a tag.", weight=0),
     )
 
-    tags: tuple[Tag, ...] = ()
+    tags: tuple[Tag, ...] = Field((), description="tags of the video; facets come last")
     scene_tags: tuple[SceneTag, ...] = Field((), description="whether or not the video has them, too")
 
     def key_figures(self) -> dict[str, Any]:
@@ -359,10 +364,10 @@ class Categories(StageResult):
         SearchField("subcategory", "term", stored("subcategory"), "The subcategory.", weight=8, facet=True),
     )
 
-    category: str
+    category: str = Field(description="the category")
     subcategory: str | None = Field(None, description="None, and not stored: none matched", exclude_if=operator.not_)
-    score: float = Field(0.0, ge=0)
-    reason: str = ""
+    score: float = Field(0.0, ge=0, description="its score, the sum of what matched")
+    reason: str = Field("", description="one sentence: why it was chosen")
     candidates: tuple[tuple[str, float], ...] = Field((), description="every category that matched, best first")
     proposal: ModelCategory | None = Field(None, description="the describing model's own; a candidate")
     other_reasons: tuple[str, ...] = Field(

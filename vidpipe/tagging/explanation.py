@@ -152,8 +152,9 @@ def _explained(rule: Rule, facts: RuleFacts) -> RuleExplanation:
 
 def _lacking(term: Statement, facts: RuleFacts) -> Iterator[PartExplanation]:
     for leaf in term.deciding(facts) if term.truth(facts) is not True else ():
-        truth = leaf.truth(facts)
-        yield from (part for part in _parts(leaf, facts) if not truth or part.matched)
+        holds = leaf.truth(facts) is True  # and must not
+        parts = tuple(_parts(leaf, facts))
+        yield from [part for part in parts if (part.matched is True) == holds] or parts
 
 
 def _closeness(term: Statement, facts: RuleFacts) -> float:

@@ -144,6 +144,14 @@ def test_an_explanation_says_what_was_asked_and_found_also_where_it_did_not_matc
     ]
 
 
+def test_what_a_rule_lacks_is_only_what_does_not_hold() -> None:
+    rules = parse_rules(
+        '[{"name": "short", "tags": "Short", "metadata_conditions": {"duration_lt": 60, "loudness_db_lt": -30}}]'
+    )
+    (rule,) = explain(rules, facts_of(duration_s=12.25))
+    assert [(part.asks, part.matched) for part in rule.lacking] == [("loudness: below -30 dBFS", False)]
+
+
 def test_an_explanation_says_where_the_spoken_words_were_looked_for() -> None:
     (rule,) = parse_rules('[{"tags": "Garden", "subtitle_keywords": ["flower", "lake"]}]').rules
     (block,) = rule.blocks()

@@ -43,17 +43,17 @@ def used_models(*models: WorkerModel) -> tuple[UsedModel, ...]:
 class AnalysisResult(StageResult):
     """Base of the results of analyses: each names its models."""
 
-    models: tuple[UsedModel, ...] = ()
+    models: tuple[UsedModel, ...] = Field((), description="the models that it was made with")
 
 
 class SpeechSegment(Part):
     """One spoken sentence or phrase. `confidence` is from 0 to 1; None for a subtitle."""
 
-    start_s: float
-    end_s: float
-    text: str
-    language: str = ""
-    confidence: float | None = Field(None, ge=0, le=1)
+    start_s: float = Field(description="start")
+    end_s: float = Field(description="end")
+    text: str = Field(description="what is said")
+    language: str = Field("", description="language code; empty: unknown")
+    confidence: float | None = Field(None, ge=0, le=1, description="0 to 1; None for a subtitle")
 
 
 def _spoken(speech: Stored) -> Iterator[Moment]:
@@ -72,7 +72,7 @@ class SpeechResult(AnalysisResult):
         ),
     )  # fmt: skip
 
-    segments: tuple[SpeechSegment, ...] = ()
+    segments: tuple[SpeechSegment, ...] = Field((), description="what is said, by time")
     languages: tuple[str, ...] = Field((), description="languages spoken, most of the time first")
     speech_s: float = Field(0.0, description="duration of the sound in which someone speaks")
     music_s: float | None = Field(None, description="duration of music without speech; None: not measured")
@@ -119,7 +119,7 @@ class ScreenTextResult(AnalysisResult):
         SearchField("screen", "moments", _shown, "Words that are written on screen."),
     )
 
-    entries: tuple[TextEntry, ...] = ()
+    entries: tuple[TextEntry, ...] = Field((), description="texts on screen, by time")
     languages: tuple[str, ...] = Field((), description="most of the text first")
 
     def key_figures(self) -> dict[str, Any]:
@@ -130,17 +130,17 @@ class ScreenTextResult(AnalysisResult):
 class DetectedObject(Part):
     """One object in one frame; `box` is None if the model names what a picture shows, but not where."""
 
-    label: str
-    confidence: float = Field(ge=0, le=1)
-    box: Box | None = None
+    label: str = Field(description="the label, in English")
+    confidence: float = Field(ge=0, le=1, description="0 to 1")
+    box: Box | None = Field(None, description="where it is")
 
 
 class FrameObjects(Part):
     """The objects in one packed frame."""
 
-    time_s: float
-    scene: int
-    objects: tuple[DetectedObject, ...]
+    time_s: float = Field(description="time of the frame")
+    scene: int = Field(description="number of its scene")
+    objects: tuple[DetectedObject, ...] = Field(description="the objects")
 
 
 class ObjectLabel(Part):
@@ -166,10 +166,10 @@ class ObjectLabel(Part):
 class SceneObjects(Part):
     """The objects of one scene, most certain first."""
 
-    index: int
-    start_s: float
-    end_s: float
-    labels: tuple[ObjectLabel, ...] = ()
+    index: int = Field(description="number of the scene, from 0")
+    start_s: float = Field(description="start of the scene")
+    end_s: float = Field(description="end of the scene")
+    labels: tuple[ObjectLabel, ...] = Field((), description="what was detected in it")
 
 
 def _things(objects: Stored) -> Iterator[Moment]:
@@ -186,9 +186,9 @@ class ObjectsResult(AnalysisResult):
     )
 
     frames: tuple[FrameObjects, ...] = Field((), description="frames in which anything was detected")
-    scenes: tuple[SceneObjects, ...] = ()
+    scenes: tuple[SceneObjects, ...] = Field((), description="what was detected in each scene")
     labels: tuple[ObjectLabel, ...] = Field((), description="of the whole video")
-    frames_examined: int = 0
+    frames_examined: int = Field(0, description="number of packed frames")
 
     def key_figures(self) -> dict[str, Any]:
         """Return what Dagster's page shows of the result."""
@@ -198,9 +198,9 @@ class ObjectsResult(AnalysisResult):
 class FrameFaces(Part):
     """The faces in one packed frame, largest first."""
 
-    time_s: float
-    scene: int
-    faces: tuple[facts.Face, ...]
+    time_s: float = Field(description="time of the frame")
+    scene: int = Field(description="number of its scene")
+    faces: tuple[facts.Face, ...] = Field(description="the faces")
 
 
 class FacesResult(AnalysisResult):
@@ -214,7 +214,7 @@ class FacesResult(AnalysisResult):
     count: int = Field(0, description="most faces in one frame")
     share: float = Field(0.0, description="share of the time, 0 to 1, that the frames with a face stand for")
     largest: float = Field(0.0, description="height of the largest face as a share of the picture")
-    frames_examined: int = 0
+    frames_examined: int = Field(0, description="number of packed frames")
 
     def key_figures(self) -> dict[str, Any]:
         """Return what Dagster's page shows of the result."""
@@ -224,16 +224,16 @@ class FacesResult(AnalysisResult):
 class SceneScore(Part):
     """The score of one scene: the highest of its frames."""
 
-    index: int
-    start_s: float
-    end_s: float
-    score: float
+    index: int = Field(description="number of the scene, from 0")
+    start_s: float = Field(description="start of the scene")
+    end_s: float = Field(description="end of the scene")
+    score: float = Field(description="0 to 1")
 
 
 class ModerationResult(AnalysisResult):
     """How likely frames are to show nudity, 0 to 1. A hint for a reviewer, not a verdict."""
 
-    scenes: tuple[SceneScore, ...] = ()
+    scenes: tuple[SceneScore, ...] = Field((), description="the score of each scene")
     score: float = Field(0.0, description="the highest")
 
     def key_figures(self) -> dict[str, Any]:
@@ -244,7 +244,7 @@ class ModerationResult(AnalysisResult):
 class FingerprintResult(AnalysisResult):
     """Perceptual hashes of pictures and sound, by which copies are found. Arrays are bytes in Base64."""
 
-    duration_s: float = 0.0
+    duration_s: float = Field(0.0, description="duration of the pictures")
     interval_s: float = Field(0.5, description="between two pictures; the first is the first frame")
     hashes: str = Field("", description="32 bytes per picture")
     flat: str = Field("", description="1 bit per picture: it shows nothing, so that it is like no other")
@@ -275,10 +275,10 @@ class CategorySuggestion(Part):
 class EmbeddedPart(Part):
     """A part of a video, and the embedding of the words in it, of which `text` is the beginning."""
 
-    start_s: float
-    end_s: float
-    vector: str
-    text: str = ""
+    start_s: float = Field(description="start")
+    end_s: float = Field(description="end")
+    vector: str = Field(description="the embedding")
+    text: str = Field("", description="the beginning of its words")
 
 
 def _meanings(meaning: Stored) -> Iterator[Embedding]:
@@ -322,7 +322,7 @@ class MeaningResult(AnalysisResult):
     )  # fmt: skip
 
     vector: str = Field("", description="embedding of all texts; empty: there was no text")
-    parts: tuple[EmbeddedPart, ...] = ()
+    parts: tuple[EmbeddedPart, ...] = Field((), description="embeddings of parts of the video, by time")
     frame_vectors: tuple[tuple[float, str], ...] = Field((), description="(time_s, embedding), evenly spaced")
     read_from: tuple[str, ...] = Field((), description="names of the texts: description, speech, ...")
     language: str = Field("", description="of most of what is said and written; empty: unknown")
