@@ -127,8 +127,8 @@ def explain(error: PyMongoError, host: str, *, embedded: bool, tls: bool = False
         what = "cannot be reached" if isinstance(error, ServerSelectionTimeoutError) else "closed the connection"
         return _unreachable(str(error), server, what, embedded=embedded, tls=tls)
     if isinstance(error, OperationFailure):
-        kind = LoginRejectedError if error.code == _UNAUTHORIZED or _is_login(error) else UnavailableError
-        return kind(*_refused(error, server, embedded=embedded))
+        rejected = error.code == _UNAUTHORIZED or _is_login(error)
+        return (LoginRejectedError if rejected else UnavailableError)(*_refused(error, server, embedded=embedded))
     return UnavailableError(f"{server} failed: {error}", "Run `vidpipe doctor`.")
 
 

@@ -53,6 +53,7 @@ def create_app(home: WebHome) -> FastAPI:
     app = FastAPI(
         title="vidpipe", version=__version__, summary="A library of videos: search, explain, correct, export.",
         openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,  # names the functions of generated clients
     )  # fmt: skip
     app.state.home = home
     app.state.rate_limits = RateLimits(home.settings.library_page.requests_per_minute)

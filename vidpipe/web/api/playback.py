@@ -92,7 +92,7 @@ def _playability(opened: OpenHome, sha256: str) -> Playability:
 
 
 @router.get("/videos/{sha256}/playback")
-def playback(home: Home, opened: Opened, sha256: Sha256, caller: Reader) -> Playback:
+def get_playback(home: Home, opened: Opened, sha256: Sha256, caller: Reader) -> Playback:
     """Return whether browsers play a video, what to play, and the state of its proxy."""
     found = _playability(opened, sha256)
     url = f"/api/v1/videos/{sha256}/{'media' if found.playable else 'proxy'}"
@@ -111,7 +111,7 @@ def make_proxy(home: Home, opened: Opened, sha256: Sha256, caller: Reader) -> Pr
 
 
 @router.get("/videos/{sha256}/proxy", response_class=Response, responses=_sends("video/mp4"))
-def proxy(request: Request, home: Home, opened: Opened, sha256: Sha256, caller: Reader) -> Response:
+def get_proxy(request: Request, home: Home, opened: Opened, sha256: Sha256, caller: Reader) -> Response:
     """Return the playable copy of a video; ranges of bytes are supported."""
     path = home.proxies.played(opened.settings, sha256)
     if path is None:
@@ -133,7 +133,7 @@ def _storyboard(opened: OpenHome, sha256: str) -> tuple[FramePack, Storyboard, s
 
 
 @router.get("/videos/{sha256}/storyboard")
-def storyboard(opened: Opened, sha256: Sha256, caller: Reader) -> StoryboardView:
+def get_storyboard(opened: Opened, sha256: Sha256, caller: Reader) -> StoryboardView:
     """Return the layout of a video's storyboard."""
     _, board, version, _ = _storyboard(opened, sha256)
     return StoryboardView(
@@ -143,7 +143,9 @@ def storyboard(opened: Opened, sha256: Sha256, caller: Reader) -> StoryboardView
 
 
 @router.get("/videos/{sha256}/storyboard.jpg", response_class=Response, responses=_sends("image/jpeg"))
-def storyboard_picture(request: Request, opened: Opened, sha256: Sha256, caller: Reader, v: Version = None) -> Response:
+def get_storyboard_picture(
+    request: Request, opened: Opened, sha256: Sha256, caller: Reader, v: Version = None
+) -> Response:
     """Return the JPEG of a video's storyboard, which the first request makes."""
     pack, board, version, _ = _storyboard(opened, sha256)
     try:
@@ -154,7 +156,9 @@ def storyboard_picture(request: Request, opened: Opened, sha256: Sha256, caller:
 
 
 @router.get("/videos/{sha256}/storyboard.vtt", response_class=Response, responses=_sends("text/vtt"))
-def storyboard_times(request: Request, opened: Opened, sha256: Sha256, caller: Reader, v: Version = None) -> Response:
+def get_storyboard_times(
+    request: Request, opened: Opened, sha256: Sha256, caller: Reader, v: Version = None
+) -> Response:
     """Return as WebVTT which part of the storyboard shows which time."""
     _, board, version, duration_s = _storyboard(opened, sha256)
     headers, answer = cached(request, version, forever=v == version)

@@ -147,7 +147,7 @@ def start_run(
 
 
 @router.post("/ask", status_code=202)
-def ask(body: QuestionBody, opened: Searchable, jobs: ServerJobs, caller: Writer) -> Job:
+def ask_question(body: QuestionBody, opened: Searchable, jobs: ServerJobs, caller: Writer) -> Job:
     """Ask the describing model about videos; the answers are stored."""
     scope: Scope = "scene" if body.scenes else "video"
     question = new_question(body.question, kind=body.kind, scope=scope, choices=body.choices)

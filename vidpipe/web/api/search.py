@@ -31,7 +31,7 @@ class CompletionList(BaseModel):
 
 
 @router.get("/search")
-def search(opened: Searchable, selected: Selected, caller: Reader) -> SearchResults:
+def search_videos(opened: Searchable, selected: Selected, caller: Reader) -> SearchResults:
     """Return what `/videos` does, and how it was found."""
     return page_of(opened, selected)
 

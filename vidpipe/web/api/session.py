@@ -53,7 +53,7 @@ def sign_in(request: Request, response: Response, opened: Opened, given: SignIn)
 
 
 @router.get("/session")
-def session(caller: Annotated[Caller | None, Depends(identify)]) -> SignedIn:
+def get_session(caller: Annotated[Caller | None, Depends(identify)]) -> SignedIn:
     """Return who sends the requests; needs no key."""
     if caller is None:
         return SignedIn()

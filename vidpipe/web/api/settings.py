@@ -72,7 +72,7 @@ class FileSaved(BaseModel):
 
 
 @router.get("/settings")
-def effective_settings(home: Home, opened: Opened, caller: Reader) -> EffectiveSettings:
+def get_settings(home: Home, opened: Opened, caller: Reader) -> EffectiveSettings:
     """Return every setting with its value, source, default, allowed values and description."""
     found = load(opened.settings.home, config=home.config).as_json()
     for key in all_keys(type(opened.settings)):

@@ -133,7 +133,8 @@ def retry_sources(body: RetryBody, jobs: ServerJobs, caller: Writer) -> Job:
     return jobs.start(AddJob(sources=body.ids), caller.name)
 
 
-_LIST_BODY = {"requestBody": {"content": {"text/csv": {}, "text/plain": {}}, "required": True}}
+_TEXT = {"schema": {"type": "string"}}
+_LIST_BODY = {"requestBody": {"content": {"text/plain": _TEXT, "text/csv": _TEXT}, "required": True}}
 
 
 @router.post("/sources/preview", openapi_extra=_LIST_BODY)

@@ -111,7 +111,7 @@ class Failures(BaseModel):
 
 
 @router.get("/health")
-def health(home: Home) -> Health:
+def get_health(home: Home) -> Health:
     """Return whether the server works and reaches MongoDB; needs no key."""
     try:
         home.opened().library.connection.database.command("ping")
@@ -121,7 +121,7 @@ def health(home: Home) -> Health:
 
 
 @router.get("/status")
-def status(opened: Opened, caller: Reader) -> LibraryStatus:
+def get_status(opened: Opened, caller: Reader) -> LibraryStatus:
     """Return the state of stages, sources, servers and disks, and what waits for a person."""
     found = _STATUS.get(
         (opened.settings.home, *opened.plan.specs.values()), lambda: status_of(opened.library, opened.plan)
@@ -131,7 +131,7 @@ def status(opened: Opened, caller: Reader) -> LibraryStatus:
 
 
 @router.get("/stats")
-def statistics(
+def get_statistics(
     opened: Opened,
     caller: Reader,
     days: Annotated[float | None, Query(gt=0, le=36_500, description="Only the last days; default: all time.")] = None,

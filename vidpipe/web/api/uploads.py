@@ -96,7 +96,7 @@ tus = APIRouter(dependencies=[Depends(_tus)])
 
 
 @router.options("/uploads", status_code=204)
-def options(opened: Opened, caller: Writer) -> Response:
+def get_upload_options(opened: Opened, caller: Writer) -> Response:
     """Return what the server supports of tus."""
     limit = str(opened.settings.library_page.max_upload_mb * 1_000_000)
     supported = {"Tus-Version": "1.0.0", "Tus-Extension": "creation,termination", "Tus-Max-Size": limit}
@@ -104,7 +104,7 @@ def options(opened: Opened, caller: Writer) -> Response:
 
 
 @tus.post("/uploads", status_code=201)
-def create(
+def create_upload(
     opened: Opened,
     caller: Writer,
     upload_length: Annotated[int, Header(ge=1, description="Size of the file in bytes.")],
@@ -147,14 +147,14 @@ def _file_name(metadata: str) -> str:
 
 
 @tus.head("/uploads/{upload_id}")
-def offset(found: _Found) -> Response:
+def get_upload_offset(found: _Found) -> Response:
     """Return how many bytes of an upload have arrived."""
     sizes = {"Upload-Offset": str(found.offset), "Upload-Length": str(found.length)}
     return Response(headers={**_VERSION, **sizes})
 
 
 @tus.patch("/uploads/{upload_id}", status_code=204, openapi_extra=_BODY)
-async def append(
+async def append_to_upload(
     request: Request,
     found: _Found,
     upload_offset: Annotated[int, Header(ge=0, description="Where the body continues.")],
@@ -186,7 +186,7 @@ async def append(
 
 
 @tus.delete("/uploads/{upload_id}", status_code=204)
-def terminate(found: _Found) -> Response:
+def delete_upload(found: _Found) -> Response:
     """Delete an upload."""
     shutil.rmtree(found.folder, ignore_errors=True)
     return Response(status_code=204, headers=_VERSION)

@@ -167,7 +167,7 @@ def give_verdict(change: WantedVerdict, home: Home, opened: Opened, caller: Writ
 
 
 @router.get("/review")
-def review(opened: Searchable, wanted: Annotated[Review, Query()], caller: Reader) -> ReviewPage:
+def list_videos_to_review(opened: Searchable, wanted: Annotated[Review, Query()], caller: Reader) -> ReviewPage:
     """Return videos that have a tag, or lost it by a verdict, with evidence and verdict, sorted; none without a tag."""
     if not wanted.tag:
         return ReviewPage(tag="", items=[], videos=0, judged=0, yes=0, no=0, next=None)
@@ -194,7 +194,7 @@ def review(opened: Searchable, wanted: Annotated[Review, Query()], caller: Reade
 
 
 @router.get("/review/tags")
-def reviewed_tags(opened: Searchable, caller: Reader) -> list[ReviewedTag]:
+def list_tags_to_review(opened: Searchable, caller: Reader) -> list[ReviewedTag]:
     """Return the tags of the library, the most frequent first, with the number of verdicts."""
     counts = opened.library.verdicts.counts()
     found = opened.engine.find(limit=1).facets["tag"]

@@ -11,8 +11,8 @@ from vidpipe.library.api_keys import ApiKeys
 from vidpipe.text.messages import clock_time
 from vidpipe.web.access import Reader, Writer
 from vidpipe.web.api.duplicates import list_distinct, list_duplicates
-from vidpipe.web.api.settings import FILES, FileName, effective_settings, read_file
-from vidpipe.web.api.verdicts import Review, reviewed_tags
+from vidpipe.web.api.settings import FILES, FileName, get_settings, read_file
+from vidpipe.web.api.verdicts import Review, list_tags_to_review
 from vidpipe.web.home import Home, Opened, Searchable
 from vidpipe.web.pages.rendering import render
 from vidpipe.web.problems import RequestError
@@ -27,7 +27,7 @@ _MOST_DECIDED = 200
 @router.get("/review")
 def review(request: Request, opened: Searchable, wanted: Annotated[Review, Query()], caller: Reader) -> HTMLResponse:
     """Show videos with a tag, to be judged."""
-    return render(request, "review.html", tags=reviewed_tags(opened, caller), wanted=wanted)
+    return render(request, "review.html", tags=list_tags_to_review(opened, caller), wanted=wanted)
 
 
 @router.get("/duplicates")
@@ -59,7 +59,7 @@ def settings(
 ) -> HTMLResponse:
     """Show the settings in force, or, to administrators, a file to edit."""
     files = FILES if caller.may("admin") else ()
-    found, file = effective_settings(home, opened, caller), file if file in files else None
+    found, file = get_settings(home, opened, caller), file if file in files else None
     text = read_file(file, home, opened, caller, answer := Response()).text if file else ""
     etag = answer.headers["ETag"] if file else ""
     return render(request, "settings.html", files=files, file=file, found=found, text=text, etag=etag)
