@@ -1,0 +1,63 @@
+"""Homes and libraries as older versions left them, from the dumps in `dumps` (made by `dumps/make.py`)."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+
+from bson import json_util
+
+from vidpipe.library.connection import Connection
+from vidpipe.library.schema import COLLECTIONS
+from vidpipe.operations.backups import manifest as manifests
+from vidpipe.operations.backups.collection_dump import load_collections
+from vidpipe.operations.backups.manifest import ProgressMonitor
+
+FOLDER = Path(__file__).with_name("dumps")
+#: Media, thumbnails and frame packs of all versions, each under its sha256.
+FILES = FOLDER / "files"
+#: Of a dump: sha256 of such a file, and its path in the backup.
+FILES_LIST = "files.sha256"
+
+
+def versions() -> list[int]:
+    """The schema versions that there are dumps of."""
+    return sorted(int(path.name.removeprefix("schema-")) for path in FOLDER.glob("schema-*"))
+
+
+def backup_of(version: int, target: Path) -> Path:
+    """Put the backup of a schema version together in a new folder, as that version wrote it."""
+    dump = FOLDER / f"schema-{version}"
+    shutil.copytree(dump, target, ignore=shutil.ignore_patterns("home", FILES_LIST))
+    for line in (dump / FILES_LIST).read_text(encoding="utf-8").splitlines():
+        digest, _, path = line.partition("  ")
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(FILES / digest, target / path)
+    return target
+
+
+def home_of(version: int, home: Path) -> Path:
+    """Make a home as that version left it: settings, rules, lists, media, thumbnails and frame packs."""
+    dump = FOLDER / f"schema-{version}"
+    for folder in ("settings", "home"):
+        if (dump / folder).is_dir():
+            shutil.copytree(dump / folder, home, dirs_exist_ok=True)
+    for line in (dump / FILES_LIST).read_text(encoding="utf-8").splitlines():
+        digest, _, path = line.partition("  ")
+        (home / "data" / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(FILES / digest, home / "data" / path)
+    return home
+
+
+def load_library(version: int, connection: Connection) -> None:
+    """Fill a database with the documents and the indexes of that version."""
+    folder, manifest = manifests.read(FOLDER / f"schema-{version}")
+    assert manifest.schema_version == version
+    names = {name: connection.collection(name).name for name in COLLECTIONS}
+    load_collections(connection.database, names, folder, manifest, ProgressMonitor())
+    for name, dumped in manifest.collections.items():
+        described = folder / dumped.file.replace(".bson.gz", ".metadata.json.gz")
+        found = json_util.loads(gzip.decompress(described.read_bytes()))["indexes"]
+        if indexes := [index for index in found if index["name"] != "_id_"]:
+            connection.database.command("createIndexes", names[name], indexes=indexes)
