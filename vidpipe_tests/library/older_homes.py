@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from bson import json_util
 from vidpipe.library.connection import Connection
 from vidpipe.library.schema import COLLECTIONS
 from vidpipe.operations.backups import manifest as manifests
-from vidpipe.operations.backups.collection_dump import load_collections
+from vidpipe.operations.backups.collection_dump import documents, load_collections
 from vidpipe.operations.backups.manifest import ProgressMonitor
 
 FOLDER = Path(__file__).with_name("dumps")
@@ -44,9 +45,13 @@ def home_of(version: int, home: Path) -> Path:
         if (dump / folder).is_dir():
             shutil.copytree(dump / folder, home, dirs_exist_ok=True)
     for line in (dump / FILES_LIST).read_text(encoding="utf-8").splitlines():
-        digest, _, path = line.partition("  ")
-        (home / "data" / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(FILES / digest, home / "data" / path)
+        digest, _, name = line.partition("  ")
+        (home / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(FILES / digest, home / "data" / name)
+    _, manifest = manifests.read(dump)
+    for video in map(dict, documents(dump / manifest.collections["videos"].file)):
+        if (path := home / video["ingest"]["path"]).is_file():  # files with another time are checked by the next run
+            os.utime(path, ns=(video["ingest"]["modified_ns"],) * 2)
     return home
 
 
