@@ -7,6 +7,9 @@ Each makes `schema-N` beside this file anew, where N is the schema version of th
 user types them, and serves the clips at the same address each time. Media, thumbnails and frame packs, which hardly
 differ between versions, are in `files` by their hash; `files.sha256` says which a dump has and under which paths.
 `vidpipe_tests.library.older_homes` puts a home together again.
+
+The dumps were made of these commits, each the last one of its schema version that is not in the middle of a change:
+1 3c49cb79, 2 33b15b44, 3 5f1ba616, 4 41d38cee, 5 6e208cbb, 6 4e4847b9, 7 8c226ec1, 8 e9b1d8de, 9 37825266.
 """
 
 from __future__ import annotations
