@@ -16,7 +16,7 @@ from vidpipe.operations.backups.collection_dump import documents, load_collectio
 from vidpipe.operations.backups.manifest import ProgressMonitor
 
 FOLDER = Path(__file__).with_name("dumps")
-#: Media, thumbnails and frame packs of all versions, each under its sha256.
+#: Media, frame packs, settings and rules of all versions, each under its sha256.
 FILES = FOLDER / "files"
 #: Of a dump: sha256 of such a file, and its path in the backup.
 FILES_LIST = "files.sha256"
@@ -29,30 +29,29 @@ def versions() -> list[int]:
 
 def backup_of(version: int, target: Path) -> Path:
     """Put the backup of a schema version together in a new folder, as that version wrote it."""
-    dump = FOLDER / f"schema-{version}"
-    shutil.copytree(dump, target, ignore=shutil.ignore_patterns("home", FILES_LIST))
-    for line in (dump / FILES_LIST).read_text(encoding="utf-8").splitlines():
-        digest, _, path = line.partition("  ")
-        (target / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(FILES / digest, target / path)
+    shutil.copytree(FOLDER / f"schema-{version}", target, ignore=shutil.ignore_patterns("home", FILES_LIST))
+    _add_files(version, target, target / "settings")
     return target
 
 
 def home_of(version: int, home: Path) -> Path:
     """Make a home as that version left it: settings, rules, lists, media, thumbnails and frame packs."""
     dump = FOLDER / f"schema-{version}"
-    for folder in ("settings", "home"):
-        if (dump / folder).is_dir():
-            shutil.copytree(dump / folder, home, dirs_exist_ok=True)
-    for line in (dump / FILES_LIST).read_text(encoding="utf-8").splitlines():
-        digest, _, name = line.partition("  ")
-        (home / "data" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(FILES / digest, home / "data" / name)
+    shutil.copytree(dump / "home", home, dirs_exist_ok=True)
+    _add_files(version, home / "data", home)
     _, manifest = manifests.read(dump)
     for video in map(dict, documents(dump / manifest.collections["videos"].file)):
         if (path := home / video["ingest"]["path"]).is_file():  # files with another time are checked by the next run
             os.utime(path, ns=(video["ingest"]["modified_ns"],) * 2)
     return home
+
+
+def _add_files(version: int, data: Path, settings: Path) -> None:
+    for line in (FOLDER / f"schema-{version}" / FILES_LIST).read_text(encoding="utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        path = settings / name.removeprefix("settings/") if name.startswith("settings/") else data / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.decompress((FILES / f"{digest}.gz").read_bytes()))
 
 
 def load_library(version: int, connection: Connection) -> None:

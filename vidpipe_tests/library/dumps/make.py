@@ -4,18 +4,19 @@
     python -m vidpipe_tests.library.dumps.make 3c49cb79 33b15b44 # of the commits, in worktrees that are removed again
 
 Each makes `schema-N` beside this file anew, where N is the schema version of that program. It gets only commands, as a
-user types them, and serves the clips at the same address each time. Media, thumbnails and frame packs, which hardly
-differ between versions, are in `files` by their hash; `files.sha256` says which a dump has and under which paths.
+user types them, and serves the clips at the same address each time. Media, frame packs, settings and rules, which vary
+little between versions, are in `files` by their hash; `files.sha256` says which a dump has and under which paths.
 `vidpipe_tests.library.older_homes` puts a home together again.
 
 The dumps were made of these commits, each the last one of its schema version that is not in the middle of a change:
-1 3c49cb79, 2 33b15b44, 3 5f1ba616, 4 41d38cee, 5 6e208cbb, 6 4e4847b9, 7 8c226ec1, 8 e9b1d8de, 9 37825266.
+1 3c49cb79, 2 33b15b44, 3 5f1ba616, 4 41d38cee, 5 6e208cbb, 6 9a5041ab, 7 8c226ec1, 8 e9b1d8de, 9 37825266.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import hashlib
 import os
 import shutil
@@ -36,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PORT = 8043
 SITE = f"http://127.0.0.1:{PORT}"
 #: Parts of a backup that are kept in `FILES`.
-_SHARED = ("media", "derived")
+_SHARED = ("media", "derived", "settings")
 #: Files of a home that no backup contains.
 _OF_THE_HOME = ("dagster.yaml", "workspace.yaml")
 _ENVIRONMENT = {
@@ -153,7 +154,7 @@ def keep(backup: Path, home: Path) -> Path:
     for path in sorted(file for part in _SHARED for file in (backup / part).rglob("*") if file.is_file()):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         FILES.mkdir(exist_ok=True)
-        shutil.copyfile(path, FILES / digest)
+        (FILES / f"{digest}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
         lines.append(f"{digest}  {path.relative_to(backup)}\n")
     (target / FILES_LIST).write_text("".join(lines), encoding="utf-8")
     for name in _OF_THE_HOME:
@@ -167,7 +168,7 @@ def drop_unused() -> None:
     """Remove files that no dump refers to."""
     used = {line.split()[0] for path in FOLDER.glob(f"schema-*/{FILES_LIST}") for line in path.open(encoding="utf-8")}
     for path in FILES.iterdir():
-        if path.name not in used:
+        if path.stem not in used:
             path.unlink()
 
 
