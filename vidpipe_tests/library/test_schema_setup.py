@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo import TEXT
 from pymongo.database import Database
 
 from vidpipe.errors import UnavailableError
@@ -109,7 +108,8 @@ def test_videos_of_older_libraries_get_the_labels_of_their_sources_and_only_what
             assert facts.labels == labels[facts.names[0]]
             assert found["stages"]["ingest"]["data"] == GRAPH.data_versions("ingest", facts)
             assert {**found["ingest"], **known["ingest"]} == found["ingest"]
-            known["stages"]["tags"]["data"]["scene_tags"] = fingerprint(())
+            if "tags" in known:
+                known["stages"]["tags"]["data"]["scene_tags"] = fingerprint(())
             assert {**found["stages"], "ingest": 0} == {**known["stages"], "ingest": 0}, "what is current stays so"
 
 
@@ -144,8 +144,7 @@ def test_verdicts_and_what_sites_say_become_facts_of_older_videos(old: Connectio
 
 def test_text_indexes_are_dropped_and_changes_are_counted_anew(old: Connection, settings: Settings) -> None:
     videos, scenes = old.collection("videos"), old.collection("scenes")
-    videos.create_index([("ingest.names", TEXT), ("tags.tag", TEXT)], name="words", weights={"tags.tag": 10})
-    scenes.create_index([("description", TEXT)], name="words")
+    assert all("words" in collection.index_information() for collection in (videos, scenes))
     old.collection("meta").insert_one({"_id": COUNTER, "epoch": "before", "seq": 7})
     with Library.open(settings, GRAPH) as library:
         for collection in library.collections.values():
