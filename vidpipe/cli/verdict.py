@@ -92,11 +92,12 @@ def verdict(
 def _known(opened: OpenLibrary) -> dict[str, dict[str, str]]:
     """Return kind -> key -> tag or category, of those that rules give or videos have."""
     videos, resources = opened.library.collections["videos"], opened.plan.resources
+    # Read from an index, whose entry for a video without tags or category is null.
     tags = [tag for rule in getattr(resources.get("custom_tags"), "rules", ()) for tag in rule.tags]
     categories = [one.name for one in getattr(resources.get("categories"), "categories", ())]
     return {
-        "tag": {tag_key(one): one for one in (*tags, *videos.distinct("tags.tag"))},
-        "category": {tag_key(one): one for one in (*categories, *videos.distinct("category.category"))},
+        "tag": {tag_key(one): one for one in (*tags, *filter(None, videos.distinct("tags.tag")))},
+        "category": {tag_key(one): one for one in (*categories, *filter(None, videos.distinct("category.category")))},
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -21,7 +20,6 @@ from vidpipe_tests.cli.conftest import Command
 from vidpipe_tests.library.replica_set import free_port, start_mongod
 
 PASSWORD = "p@ss/word"  # noqa: S105 - of a server that lives as long as a test
-DUMPS = Path(__file__).parents[1] / "library" / "dumps"
 
 
 @pytest.fixture(scope="session")
@@ -162,17 +160,6 @@ def test_damaged_media_are_left_out_and_named(filled: Command, fresh: Command, t
     assert (done["media"]["copied"], done["media"]["damaged"]) == (2, 1)
     assert file.name in done["media"]["names"][0]
     assert len(list((fresh.home / "data" / "media").glob("??/*"))) == 2
-
-
-def test_a_library_of_schema_1_is_restored_read_and_gone_on_with(vidpipe: Command, tmp_path: Path) -> None:
-    copy = shutil.copytree(DUMPS / "schema-1", tmp_path / "backups" / "2026-01-01T00-00-00Z")
-    told = vidpipe.json("restore", copy)
-    assert len(told["migrations"]) >= 2
-    assert vidpipe.json("migrate")["steps"] == []
-    assert vidpipe.json("show", "night-watch")["description"]["text"]
-    report = vidpipe.json("run")
-    assert not report["failures"]
-    assert vidpipe.json("status")["due_videos"] == 0
 
 
 def test_migrate_says_that_all_is_up_to_date(filled: Command) -> None:
