@@ -1,7 +1,5 @@
 """Items of the library: whole videos, and parts of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What happens to videos in a run, and who follows it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
