@@ -3,8 +3,6 @@
 A fact is made when a rule asks for it, from the fields that `needed_reads` names.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -198,7 +196,7 @@ class _Values(dict[str, Any]):
 
 
 class _SceneValues(_Values):
-    def __init__(self, video: _VideoFacts, scene: Scene) -> None:
+    def __init__(self, video: "_VideoFacts", scene: Scene) -> None:
         super().__init__(video.fields, video.analyses)
         self._video, self._scene = video.values, scene
 
