@@ -29,7 +29,7 @@ from vidpipe.settings import Settings
 from vidpipe.sources.due_sources import IngestBatch, all_due, next_batches, requests_by_id
 from vidpipe.sources.folder_changes import FolderChanges
 from vidpipe.sources.list_watch import DEFAULT_TIMING, ListWatch, WatchTiming
-from vidpipe.sources.records import IngestObserver, IngestOutcome, StoredVideo
+from vidpipe.sources.records import IngestObserver, IngestOutcome, NullIngestObserver, StoredVideo
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.registry import build_graph
 
@@ -150,7 +150,7 @@ def _ingest(context: dg.OpExecutionContext, session: StepSession, config: Ingest
         step_metrics(context, session.library, caller) as figures,
         history_kept_open(settings, context.run_id),
     ):
-        observer = CountingObserver(figures, caller.ingest_observer if caller is not None else None)
+        observer = CountingObserver(figures, (caller and caller.ingest_observer) or NullIngestObserver())
         if caller is not None and caller.gathered is not None:  # with the secrets of its URLs
             gathered = caller.gathered
         else:

@@ -311,3 +311,7 @@ class IngestObserver(Protocol):
 
     def on_outcome(self, outcome: IngestOutcome) -> None:
         """An input is done."""
+
+
+class NullIngestObserver(IngestObserver):
+    """Ignores what happens in an ingest."""
