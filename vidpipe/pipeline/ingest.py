@@ -7,7 +7,6 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
@@ -28,14 +27,12 @@ from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.sources.due_sources import IngestBatch, all_due, next_batches, requests_by_id
 from vidpipe.sources.folder_changes import FolderChanges
+from vidpipe.sources.inputs import Gathered
 from vidpipe.sources.list_watch import DEFAULT_TIMING, ListWatch, WatchTiming
+from vidpipe.sources.local_files import LocalMode
 from vidpipe.sources.records import IngestObserver, IngestOutcome, NullIngestObserver, StoredVideo
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.registry import build_graph
-
-if TYPE_CHECKING:
-    from vidpipe.sources.inputs import Gathered
-    from vidpipe.sources.local_files import LocalMode
 
 JOB = "ingest"
 OP = "ingest_sources"
