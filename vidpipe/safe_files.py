@@ -143,11 +143,6 @@ def open_private(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab")
 
 
-def readable_by_others(path: Path) -> bool:
-    """Return whether the path exists and gives other users any permission."""
-    return path.exists() and bool(path.stat().st_mode & 0o077)
-
-
 def path_text(path: Path, below: Path | None = None) -> str:
     """Return an absolute path as text for MongoDB and JSON: with forward slashes, relative to `below` if given.
 

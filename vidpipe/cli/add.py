@@ -8,13 +8,7 @@ import typer
 
 from vidpipe.cli.context import open_library
 from vidpipe.cli.inputs import Adding, add_and_show, with_stdin
-from vidpipe.cli.options import (
-    FileMode,
-    Json,
-    Output,
-    overridden_settings,
-    with_overrides,
-)
+from vidpipe.cli.options import FileMode, Json, Output, overridden_settings, with_overrides
 from vidpipe.cli.output import note, print_json
 from vidpipe.cli.run import add_and_run
 from vidpipe.runner.request import RunRequest

@@ -1,7 +1,5 @@
 """vidpipe clips: cut videos into clips."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import groupby, takewhile
 from operator import attrgetter

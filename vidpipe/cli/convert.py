@@ -1,7 +1,5 @@
 """vidpipe convert: playable and archival copies of videos, also with blurred faces."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from contextlib import closing

@@ -32,7 +32,6 @@ from vidpipe.models.builders import template_prompts
 from vidpipe.operations.backups.manifest import whole_backups
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.rule_changes import edits_wait, rules_problem
-from vidpipe.safe_files import readable_by_others
 from vidpipe.settings import Settings, free_by_disk
 from vidpipe.settings.home import LOCAL_CONFIG_NAME
 from vidpipe.settings.logs import AUDIT_NAME
@@ -351,7 +350,7 @@ def _readable_by_others(settings: Settings) -> Finding | None:
     private += [backup for folder in settings.home.iterdir() if folder.is_dir() for backup in whole_backups(folder)]
     if log_file.parent != own_logs:  # a directory that other programs may use
         private += [path for path in (log_file, log_file.with_name(AUDIT_NAME)) if path.is_file()]
-    exposed = [path for path in private if readable_by_others(path)]
+    exposed = [path for path in private if path.exists() and path.stat().st_mode & 0o077]
     if not exposed:
         return None
     shown = ", ".join(settings.relative(path) for path in exposed)

@@ -1,7 +1,5 @@
 """The formats of `vidpipe export` with media or for other tools: see `vidpipe.datasets.exporters`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from threading import Event
 from typing import Any

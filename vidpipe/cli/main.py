@@ -183,7 +183,8 @@ class Application(TyperGroup):
         def work() -> Any:
             return super(Application, self).main(globals_first(given), "vidpipe", standalone_mode=False, **options)
 
-        code = run_guarded(work, as_json="--json" in given, debug=_debug(given))
+        debug = "--log-level=debug" in "=".join(given).lower().replace("_", "-")
+        code = run_guarded(work, as_json="--json" in given, debug=debug)
         if standalone:
             sys.exit(code)
         return code
@@ -279,10 +280,6 @@ def globals_first(args: Sequence[str]) -> list[str]:
         else:
             first += [arg, *[value for value in [next(remaining, None)] if value is not None]]
     return first + rest
-
-
-def _debug(args: Sequence[str]) -> bool:
-    return "--log-level=debug" in "=".join(args).lower().replace("_", "-")
 
 
 def run_guarded(  # noqa: PLR0911 - one return per kind of error

@@ -6,14 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from vidpipe.cli.context import open_library
-from vidpipe.cli.options import (
-    Json,
-    Refetch,
-    Search,
-    Stages,
-    stage_names,
-    with_overrides,
-)
+from vidpipe.cli.options import Json, Refetch, Search, Stages, stage_names, with_overrides
 from vidpipe.cli.output import counted, note, out, print_json, say, say_problem, table, words
 from vidpipe.cli.run import warn_of_unread
 from vidpipe.cli.video_selection import chosen_videos

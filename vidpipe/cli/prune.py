@@ -7,9 +7,7 @@ import typer
 from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import note, out, print_json, say, size, table, words
-from vidpipe.library.library import Library
 from vidpipe.operations.retention import PruneReport
-from vidpipe.settings import Settings
 
 
 def prune(
@@ -23,21 +21,16 @@ def prune(
     clean_up does the same every night. Videos, results, lineage and the state of each partition are kept. Safe while
     the pipeline runs.
     """
-    with open_library(context) as opened:
-        reports = _prune(opened.settings, opened.library, dry_run)
+    from vidpipe.pipeline.clean_up import clean_up
+    from vidpipe.pipeline.instance import instance
+
+    with open_library(context) as opened, instance(opened.settings) as dagster:
+        reports = clean_up(dagster, opened.settings, opened.library, dry_run=dry_run)
     if as_json:
         print_json({"dry_run": dry_run, "kinds": [report.as_document() for report in reports]})
     else:
         _show(reports, dry_run)
     return 1 if any(report.error for report in reports) else 0
-
-
-def _prune(settings: Settings, library: Library, dry_run: bool) -> list[PruneReport]:
-    from vidpipe.pipeline.clean_up import clean_up
-    from vidpipe.pipeline.instance import instance
-
-    with instance(settings) as dagster:
-        return clean_up(dagster, settings, library, dry_run=dry_run)
 
 
 def _show(reports: list[PruneReport], dry_run: bool) -> None:

@@ -1,7 +1,5 @@
 """The data card of an exported dataset: README.md as the Hugging Face Hub reads it, with what is known and no more."""
 
-from __future__ import annotations
-
 import html
 import json
 import re

@@ -1,7 +1,5 @@
 """Converts whole videos: into playable MP4, also with blurred faces, or into lossless archival copies."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What must not span two splits: videos from one source, and near-duplicates."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 

@@ -1,7 +1,5 @@
 """What exporters get of a video or a part of it. Times are in seconds from the start of the item."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any, Literal
 

@@ -1,20 +1,10 @@
 """Items of the library: whole videos, and parts of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vidpipe.datasets.clips.ranges import by_length, by_scene
-from vidpipe.datasets.item import (
-    DatasetItem,
-    ItemAnswer,
-    ItemScene,
-    ItemSegment,
-    ItemSource,
-    ItemTag,
-    ItemText,
-)
+from vidpipe.datasets.item import DatasetItem, ItemAnswer, ItemScene, ItemSegment, ItemSource, ItemTag, ItemText
 from vidpipe.library.exports import KEY_DIGITS
 from vidpipe.library.library import Library
 from vidpipe.library.queries.show import said, views

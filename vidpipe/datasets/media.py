@@ -1,7 +1,5 @@
 """The media files of items: the original of a whole video, a clip of a part."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby, islice

@@ -5,8 +5,6 @@ split lacks is counted against the items placed so far, so that sizes stay near 
 are. Then each group is placed once more against all items.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import re

@@ -1,7 +1,5 @@
 """What a dataset holds, counted item by item: splits, labels, tags, categories, models, origins."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from typing import Any
 

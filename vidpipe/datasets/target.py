@@ -1,7 +1,5 @@
 """Where an export is written: a folder of this machine, or one in a store. Exports are incremental and resumable."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -4,8 +4,6 @@ Items are written first, each with the id of its version, and the version's own 
 of its items. What a killed process left is removed by the next one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

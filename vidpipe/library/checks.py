@@ -3,8 +3,6 @@
 It is stored in the video's document as `checked`, outside the results of stages: `at`, `intact`, `sentence`, `spans`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from vidpipe.library import server_clock

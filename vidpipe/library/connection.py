@@ -3,8 +3,6 @@
 The options that [MongoDB] and its URI ask for (timeouts, write concern, TLS files) are checked before use.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 import ssl
@@ -93,7 +91,7 @@ class Connection:
         """Close the client; an embedded server keeps running for others."""
         self.client.close()
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> "Connection":
         return self
 
     def __exit__(self, *_: object) -> None:

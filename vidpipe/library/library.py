@@ -1,7 +1,5 @@
 """The library: everything vidpipe stores, in one MongoDB database."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar
@@ -72,7 +70,7 @@ class Library:
         self._committer = Committer(self.collections, written, self.changes)
 
     @classmethod
-    def open(cls, settings: Settings, graph: StageGraph, migrations: Mapping[int, Migration] = MIGRATIONS) -> Library:
+    def open(cls, settings: Settings, graph: StageGraph, migrations: Mapping[int, Migration] = MIGRATIONS) -> "Library":
         """Connect (starting the embedded server if no URI is set) and bring the database up to date.
 
         Raises:
@@ -89,7 +87,7 @@ class Library:
         """Close the connection."""
         self.connection.close()
 
-    def __enter__(self) -> Library:
+    def __enter__(self) -> "Library":
         return self
 
     def __exit__(self, *_: object) -> None:

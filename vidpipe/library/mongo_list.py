@@ -3,8 +3,6 @@
 Only what the user of this machine types is read, never a URL inside a list or from the API: the server may be any.
 """
 
-from __future__ import annotations
-
 from urllib.parse import parse_qsl, unquote
 
 from bson import json_util

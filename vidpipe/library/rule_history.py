@@ -1,7 +1,5 @@
 """Every version of the rules that was applied: in the lineage, with the texts of all its files."""
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 from collections.abc import Iterator, Mapping

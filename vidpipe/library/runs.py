@@ -10,8 +10,6 @@ Every number is also added to the document `TOTALS`, which no clean-up deletes: 
 counters derived from it never fall.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections import Counter, defaultdict
@@ -81,7 +79,7 @@ class ModelUse(ModelTokens):
     model_seconds: float = 0.0
 
     @classmethod
-    def of(cls, sums: Mapping[str, float]) -> ModelUse:
+    def of(cls, sums: Mapping[str, float]) -> "ModelUse":
         """Return the use with these figures; missing ones are 0."""
         counts = {name: int(sums.get(name, 0)) for name in MODEL_FIGURES if name != "model_seconds"}
         return cls(**counts, model_seconds=float(sums.get("model_seconds", 0.0)))

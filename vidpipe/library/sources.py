@@ -3,13 +3,11 @@
 Implements the stores of `vidpipe.sources.records`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection as Names
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pymongo import ReturnDocument, UpdateOne
 
@@ -17,10 +15,8 @@ from vidpipe.library.annotations import annotations_of, facts_of, in_order_of_ad
 from vidpipe.library.retry import Retry
 from vidpipe.library.schema import FORGOTTEN_SOURCE, MOST_LABELS, Collections, Document
 from vidpipe.library.videos import Videos, chunked
+from vidpipe.sources.failures import Dependencies
 from vidpipe.sources.records import USER_FIELDS, DueSource, ListedSource, SourceRecord, StoredVideo
-
-if TYPE_CHECKING:
-    from vidpipe.sources.failures import Dependencies
 
 #: Fields of a source that are copied to its video.
 _OF_VIDEOS = frozenset({"labels", "title", "priority", "licence"})

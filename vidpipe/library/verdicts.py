@@ -4,8 +4,6 @@ The collection `verdicts` is the source. Stages read the copy in the facts of th
 written afterwards and can be written again at any time.
 """
 
-from __future__ import annotations
-
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

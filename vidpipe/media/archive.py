@@ -1,7 +1,5 @@
 """Archival copies: FFV1 and FLAC in Matroska, checked to decode to exactly what the source decodes to."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing

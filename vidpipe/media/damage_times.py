@@ -1,7 +1,5 @@
 """When a damaged video is damaged: which packets fail to decode, and which pictures are missing."""
 
-from __future__ import annotations
-
 import re
 import statistics
 from bisect import bisect, bisect_left

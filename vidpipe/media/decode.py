@@ -8,8 +8,6 @@ A rawvideo or image2pipe stream has neither timestamps nor packet boundaries. So
 twice: its bytes into one pipe, and a line about it (`framecrc`: pts, duration, size) into another.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os
@@ -272,7 +270,7 @@ class DecodePass:
         """Number of error messages about the input so far."""
         return self._messages.count
 
-    def __enter__(self) -> DecodePass:
+    def __enter__(self) -> "DecodePass":
         return self
 
     def __exit__(

@@ -268,7 +268,8 @@ ROTATION_FILTERS = {0: [], 90: ["transpose=clock"], 180: ["hflip", "vflip"], 270
 def _from_device(plan: DecodePlan) -> list[str]:
     if not plan.hwaccel:
         return []
-    return [*hwaccel.download_filters(plan.bit_depth or 8), *ROTATION_FILTERS[plan.rotation]]
+    pixel_format = "p010le" if (plan.bit_depth or 8) > 8 else "nv12"
+    return ["hwdownload", f"format={pixel_format}", *ROTATION_FILTERS[plan.rotation]]
 
 
 def detection_filters(plan: DecodePlan, color_matrix: str = "auto") -> list[str]:

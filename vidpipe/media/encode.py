@@ -8,8 +8,6 @@ does not depend on the others: each has an encoder of its own, and an own input 
 sound gives may depend on where it began.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import threading

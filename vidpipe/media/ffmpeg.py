@@ -5,8 +5,6 @@ their own data may be opened (`FORMATS`), only from files and pipes, and a path 
 is never parsed as an option or a protocol.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import shutil

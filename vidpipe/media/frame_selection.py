@@ -6,8 +6,6 @@ to the frames of closed scenes over the whole video, so that memory and disk spa
 selection is deterministic.
 """
 
-from __future__ import annotations
-
 import heapq
 import itertools
 import tempfile
@@ -62,7 +60,7 @@ class SpillFile:
         self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  (closed by __exit__)
         self._end = 0
 
-    def __enter__(self) -> SpillFile:
+    def __enter__(self) -> "SpillFile":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,5 @@
 """The times of all frames of a video, by which it is cut."""
 
-from __future__ import annotations
-
 import math
 import threading
 from bisect import bisect_left, bisect_right

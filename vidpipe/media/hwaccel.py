@@ -37,11 +37,6 @@ def input_options(name: str) -> list[str]:
     return ["-hwaccel", name, "-hwaccel_output_format", _FRAME_FORMATS[name], "-noautorotate"]
 
 
-def download_filters(bit_depth: int) -> list[str]:
-    """Return the filters that copy frames from the device into memory."""
-    return ["hwdownload", f"format={'p010le' if bit_depth > 8 else 'nv12'}"]
-
-
 def _exists(name: str) -> bool:
     return Path(_DEVICES[name]).exists() if name in _DEVICES else sys.platform == "darwin"
 

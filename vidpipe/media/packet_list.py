@@ -1,7 +1,5 @@
 """ffprobe's list of the packets of a file."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ first. Signs do not depend on brightness and contrast, and mirroring inverts tho
 bits of sound say whether the difference of neighboring frequency bands rises or falls (Haitsma and Kalker, 2002).
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Sequence
 from pathlib import Path

@@ -306,7 +306,7 @@ def _video(
         file_s = streams.seconds(container.get("duration")) or 0.0
         if (times.frame_count or 1) > 1 or not streams.is_cover(video, listed, times.duration_s or 0.0, file_s):
             return listed, video, times
-        listed = streams.with_cover(listed, video)
+        listed = [{**one, "disposition": {"attached_pic": 1}} if one is video else one for one in listed]
     raise refusal.no_video(path, name, listed, container)
 
 

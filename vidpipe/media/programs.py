@@ -1,7 +1,5 @@
 """Runs programs that read untrusted files: without secrets, and with limits of memory, time and output."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import signal
@@ -146,7 +144,7 @@ def _running(
     processor_s: int,
     *,
     niceness: int = 0,
-) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes], _Collector]]:
+) -> "Iterator[tuple[subprocess.Popen[bytes], IO[bytes], _Collector]]":
     """Run a program for the block; yields it, its standard output and the collector of its messages."""
     prefix = ["nice", "-n", str(niceness)] if niceness else []
     process = spawn([*prefix, *command], memory_bytes=memory_bytes, processor_s=processor_s)

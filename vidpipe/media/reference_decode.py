@@ -6,8 +6,6 @@ detectors see there exactly what they would see in a full decode, and place the 
 such as statistics and thumbnails, is measured on the frames there are.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ They are made from a frame pack, without decoding the video again, and stored in
 deleted.
 """
 
-from __future__ import annotations
-
 import threading
 import zlib
 from collections.abc import Sequence

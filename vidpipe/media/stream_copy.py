@@ -1,7 +1,5 @@
 """Copies a part of a video without encoding it again, from a key frame on."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from vidpipe.errors import MediaError

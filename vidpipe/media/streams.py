@@ -81,11 +81,6 @@ def is_cover(video: Raw, streams: Sequence[Raw], shown_s: float, file_s: float) 
     return has_others and file_s >= 1 and (video.get("codec_name") in _STILL_CODECS or shown_s < file_s / 2)
 
 
-def with_cover(streams: Sequence[Raw], cover: Raw) -> list[Raw]:
-    """Return `streams` with `cover` marked as cover art."""
-    return [{**stream, "disposition": {"attached_pic": 1}} if stream is cover else stream for stream in streams]
-
-
 def audio_streams(streams: Sequence[Raw], empty: Collection[int] = ()) -> tuple[AudioStream, ...]:
     """Return the audio streams in the file's order.
 

@@ -4,8 +4,6 @@ The files are written to .NAME.new next to the model's folder, which a rename re
 was stopped leaves nothing that counts as installed, and the next one starts over. Nothing that is fetched is executed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import json

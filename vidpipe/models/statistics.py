@@ -9,13 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from vidpipe.media.facts import ColorShare, SceneStats
-from vidpipe.models.describing_model import (
-    DescribingModel,
-    MeasuredFacts,
-    ModelAnswer,
-    ModelReply,
-    ModelRequest,
-)
+from vidpipe.models.describing_model import DescribingModel, MeasuredFacts, ModelAnswer, ModelReply, ModelRequest
 from vidpipe.text.messages import duration_in_words, join_words
 from vidpipe.text.names import language_name
 

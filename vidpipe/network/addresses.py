@@ -4,8 +4,6 @@ Rejected are the targets of server-side request forgery (OWASP): private, loopba
 reserved networks, cloud metadata services, and obfuscated forms of these addresses.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ipaddress
 import re
@@ -75,7 +73,7 @@ class _Allowed:
     port: int | None
 
     @classmethod
-    def parse(cls, entry: str) -> _Allowed:
+    def parse(cls, entry: str) -> "_Allowed":
         if "/" in entry:
             return cls(ipaddress.ip_network(entry, strict=False), "", None)
         try:

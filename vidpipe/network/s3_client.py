@@ -3,8 +3,6 @@
 boto3 finds credentials, region and endpoint in its usual places: environment, profile, instance role.
 """
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 from urllib.parse import urlsplit

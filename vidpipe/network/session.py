@@ -4,8 +4,6 @@ A guarded connection connects to the very address that was checked: no second lo
 answers differently the second time (DNS rebinding) gains nothing. TLS and the Host header keep the name.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os
@@ -247,7 +245,7 @@ class StallWatch:
             if self.verdict:
                 self._live.shut_down()  # repeatedly: a connection that is just being made has no socket yet
 
-    def __enter__(self) -> StallWatch:
+    def __enter__(self) -> "StallWatch":
         self._thread.start()
         return self
 

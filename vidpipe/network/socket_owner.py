@@ -3,8 +3,6 @@
 Linux tells by its socket monitoring interface (sock_diag(7)), which any user may ask.
 """
 
-from __future__ import annotations
-
 import errno
 import socket
 import struct

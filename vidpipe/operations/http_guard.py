@@ -14,8 +14,6 @@ uvicorn alone waits for the rest of a request as long as the connection is open,
 read their responses. Hence the limits.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import re
@@ -238,7 +236,7 @@ class _LimitedProtocol(H11Protocol):
     """
 
     def __init__(
-        self, limits: ConnectionLimits, unfinished: dict[_LimitedProtocol, asyncio.TimerHandle], **given: Any
+        self, limits: ConnectionLimits, unfinished: "dict[_LimitedProtocol, asyncio.TimerHandle]", **given: Any
     ) -> None:
         super().__init__(**given)
         self._limits = limits

@@ -1,7 +1,5 @@
 """The library of a home, kept open by a process and opened again when settings, rules or prompts change."""
 
-from __future__ import annotations
-
 import hashlib
 import threading
 import time

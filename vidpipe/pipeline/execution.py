@@ -1,7 +1,5 @@
 """The runner inside a Dagster step: each video's result is reported on its own, and the step fails once, at its end."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,7 +62,7 @@ class StepSession:
     @contextmanager
     def begin(
         cls, context: dg.OpExecutionContext, resource: LibraryResource, graph: StageGraph
-    ) -> Iterator[StepSession]:
+    ) -> "Iterator[StepSession]":
         """Open the library for a step, or use the caller's.
 
         Raises:

@@ -212,7 +212,7 @@ class HistoryPruning:
 
     def _delete_stray_files(self, report: PruneReport, dry_run: bool) -> None:
         for run_id, paths in _files_by_run(self._home).items():
-            written_at = _written_at(paths)
+            written_at = max((_stat(file)[1] for file in _files_below(paths)), default=0.0)
             if written_at < self._runs_before and not self._instance.has_run(run_id):
                 report.add(_size_bytes(paths), written_at)
                 if not dry_run:
@@ -266,10 +266,6 @@ def _files_below(paths: Sequence[Path]) -> Iterator[Path]:
 
 def _size_bytes(paths: Sequence[Path]) -> int:
     return sum(_stat(file)[0] for file in _files_below(paths))
-
-
-def _written_at(paths: Sequence[Path]) -> float:
-    return max((_stat(file)[1] for file in _files_below(paths)), default=0.0)
 
 
 def _stat(file: Path) -> tuple[int, float]:

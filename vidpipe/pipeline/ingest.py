@@ -7,7 +7,6 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
@@ -28,14 +27,12 @@ from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.sources.due_sources import IngestBatch, all_due, next_batches, requests_by_id
 from vidpipe.sources.folder_changes import FolderChanges
+from vidpipe.sources.inputs import Gathered
 from vidpipe.sources.list_watch import DEFAULT_TIMING, ListWatch, WatchTiming
-from vidpipe.sources.records import IngestObserver, IngestOutcome, StoredVideo
+from vidpipe.sources.local_files import LocalMode
+from vidpipe.sources.records import IngestObserver, IngestOutcome, NullIngestObserver, StoredVideo
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.registry import build_graph
-
-if TYPE_CHECKING:
-    from vidpipe.sources.inputs import Gathered
-    from vidpipe.sources.local_files import LocalMode
 
 JOB = "ingest"
 OP = "ingest_sources"
@@ -150,7 +147,7 @@ def _ingest(context: dg.OpExecutionContext, session: StepSession, config: Ingest
         step_metrics(context, session.library, caller) as figures,
         history_kept_open(settings, context.run_id),
     ):
-        observer = CountingObserver(figures, caller.ingest_observer if caller is not None else None)
+        observer = CountingObserver(figures, (caller and caller.ingest_observer) or NullIngestObserver())
         if caller is not None and caller.gathered is not None:  # with the secrets of its URLs
             gathered = caller.gathered
         else:

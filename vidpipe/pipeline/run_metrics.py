@@ -59,31 +59,27 @@ def count_outcome(figures: RunCounters, outcome: IngestOutcome) -> None:
 
 @dataclass(frozen=True)
 class CountingObserver:
-    """An observer of ingest that counts outcomes and forwards everything to another observer, if there is one."""
+    """An observer of ingest that counts outcomes and forwards everything to another observer."""
 
     figures: RunCounters
-    observer: IngestObserver | None = None
+    observer: IngestObserver
 
     def on_note(self, note: IngestNote) -> None:
         """Forward a note."""
-        if self.observer is not None:
-            self.observer.on_note(note)
+        self.observer.on_note(note)
 
     def on_start(self, source: SourceRecord) -> None:
         """Forward that a source is started."""
-        if self.observer is not None:
-            self.observer.on_start(source)
+        self.observer.on_start(source)
 
     def on_bytes(self, source_id: str, done: int, total: int | None) -> None:
         """Forward the progress of a download."""
-        if self.observer is not None:
-            self.observer.on_bytes(source_id, done, total)
+        self.observer.on_bytes(source_id, done, total)
 
     def on_outcome(self, outcome: IngestOutcome) -> None:
         """Count an outcome and forward it."""
         count_outcome(self.figures, outcome)
-        if self.observer is not None:
-            self.observer.on_outcome(outcome)
+        self.observer.on_outcome(outcome)
 
 
 def tag_estimate(

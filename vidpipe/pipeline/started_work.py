@@ -1,18 +1,13 @@
 """Work of the stages that begins before its Dagster run, while Dagster is being loaded."""
 
-from __future__ import annotations
-
 import queue
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from vidpipe.runner.estimate import ModelEstimate
+from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport
 from vidpipe.stages.events import Observer, StageEvent
-
-if TYPE_CHECKING:
-    from vidpipe.runner.estimate import ModelEstimate
-    from vidpipe.runner.plan import Plan
 
 #: More events than this that no step has taken hold the work back, so that memory does not grow with the videos.
 _MAX_WAITING = 500

@@ -1,7 +1,5 @@
 """Asks the describing model a question about videos, and records that as a run."""
 
-from __future__ import annotations
-
 import threading
 import time
 import uuid
@@ -88,7 +86,7 @@ class Asking:
             self._ask(context, clock, ids)
             figures.stopped = cancelled.is_set()
 
-    def _ask(self, context: StageContext, clock: _AnswerClock, ids: Sequence[str]) -> None:
+    def _ask(self, context: StageContext, clock: "_AnswerClock", ids: Sequence[str]) -> None:
         # answers stay traceable even if the question is not saved
         source = self.plan.resources["prompts"].source_of(self.question)
         self.library.store_texts({source.template: source.text})

@@ -4,8 +4,6 @@ Missing answers are counted without asking: scenes, frames, prompts and stored a
 that asks.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -153,7 +151,7 @@ def _stage(name: str, due: StageDueCounts, rates: StageRates, model: ModelEstima
     return StageEstimate(name, due, rate, rate.seconds(due.computed, duration_s))
 
 
-def _model(counting: AnswerCounter, ids: Sequence[str], later: int, typical: TypicalVideo | None) -> ModelEstimate:
+def _model(counting: "AnswerCounter", ids: Sequence[str], later: int, typical: TypicalVideo | None) -> ModelEstimate:
     """Estimate describing `ids` at once, and `later` more videos that are cut into scenes first."""
     amounts = sampled_work(counting, ids)
     seen = total(amounts)
@@ -201,7 +199,7 @@ class AnswerCounter:
     rates: ModelRates
 
     @classmethod
-    def of(cls, library: Library, plan: Plan, describing: DescribingStages) -> AnswerCounter:
+    def of(cls, library: Library, plan: Plan, describing: DescribingStages) -> "AnswerCounter":
         """Measure today's rates and count with them."""
         answers, runs = library.collections["answers"], library.collections["runs"]
         rates = measure_model(answers, runs, describing.model.version, TokenBounds.of(plan.settings))

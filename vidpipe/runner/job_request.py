@@ -1,7 +1,5 @@
 """What a job of the library page is asked to do: the line that `vidpipe.pipeline.job_process` reads."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

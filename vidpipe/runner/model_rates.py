@@ -1,7 +1,5 @@
 """How fast the describing model is, and how many tokens its answers take, measured from its latest answers."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +48,7 @@ class TokenBounds:
     shares: bool
 
     @classmethod
-    def of(cls, settings: Settings) -> TokenBounds:
+    def of(cls, settings: Settings) -> "TokenBounds":
         """Derive the bounds from the size of stored frames and the limits of [QwenVL]."""
         qwen = settings.qwen_vl
         pixels = settings.scene_detection.frame_max_pixels
@@ -88,7 +86,7 @@ class ModelRates:
     further: Mapping[str, float] = field(default_factory=dict)
     output: Mapping[str, float] = field(default_factory=dict)
     repeats: tuple[float, float] = (1.0, 1.0)
-    speed: TokenSpeed | None = None
+    speed: "TokenSpeed | None" = None
 
     def work(self, scope: str, frames: float, prompts: Sequence[Prompt]) -> ModelWork:
         """Return what asking `prompts` about `frames` frames of a scene or video takes; nothing without prompts."""
@@ -158,7 +156,7 @@ def measure_model(
     )
 
 
-def _repeat_factors(runs: Collection[Document], asked: Sequence[AnsweredRequest]) -> tuple[float, float]:
+def _repeat_factors(runs: Collection[Document], asked: "Sequence[AnsweredRequest]") -> tuple[float, float]:
     """Return the tokens read, and written, by whole runs for each token of the answers that were kept."""
     kept: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
     for request in asked:

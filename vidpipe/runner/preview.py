@@ -1,7 +1,5 @@
 """What a run would do, before it starts: its estimate, what changed, and the budget."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Self
 

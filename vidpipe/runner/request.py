@@ -3,8 +3,6 @@
 The command line, sensors, Dagster's run configs and the runner all use `RunRequest` and `RunReport`.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -58,7 +56,7 @@ class RunRequest(BaseModel):
         return tuple(dict.fromkeys(line for line in lines if line))
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> RunRequest:
+    def from_config(cls, config: Mapping[str, Any]) -> "RunRequest":
         """Read a run config, where an empty list means no restriction."""
         return cls.model_validate({name: value for name, value in config.items() if value not in ([], "")})
 

@@ -1,7 +1,5 @@
 """Rules that are to be applied: the files of rules/ with drafts in place, or those of an earlier version."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import stat
@@ -57,7 +55,7 @@ class ProposedRules:
     undid: int | None = None
 
     @classmethod
-    def of(cls, settings: Settings, drafts: Mapping[str, str]) -> ProposedRules:
+    def of(cls, settings: Settings, drafts: Mapping[str, str]) -> "ProposedRules":
         """Return the files of rules/ with drafts in place (file -> text). Raises SettingsError if anything is wrong."""
         base = texts = rule_texts(settings, edited=True)
         vocabulary = enabled_analyses(settings).vocabulary
@@ -68,7 +66,7 @@ class ProposedRules:
         return cls(settings, base, texts, drafts)
 
     @classmethod
-    def of_file(cls, settings: Settings, drafts: Mapping[str, str]) -> ProposedRules:
+    def of_file(cls, settings: Settings, drafts: Mapping[str, str]) -> "ProposedRules":
         """Return the same, but a draft that is called like a file of rules/ is the whole of that file."""
         for name, text in drafts.items():
             base, (shown, texts) = rule_texts(settings, edited=True), with_file(settings, name, text)
@@ -79,7 +77,7 @@ class ProposedRules:
     @classmethod
     def returning(
         cls, library: Library, settings: Settings, number: int | None = None, *, discard_edits: bool = False
-    ) -> ProposedRules:
+    ) -> "ProposedRules":
         """Return the files of an earlier version.
 
         Args:

@@ -4,8 +4,6 @@ The rules that a result was made with are in the lineage. If nothing else has ch
 rules decide about can differ, so only these rules are evaluated, and only what they look at is fetched.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,7 +48,7 @@ class RuleDelta:
     keys: frozenset[str]
 
     @classmethod
-    def of(cls, library: Library, plan: Plan) -> RuleDelta | None:
+    def of(cls, library: Library, plan: Plan) -> "RuleDelta | None":
         """Return the change since some video was tagged; None: there is none, or more than rules has changed."""
         stage = next((stage for stage in plan.stages if _RULES in stage.resources and stage.result is Tags), None)
         if stage is None:

@@ -4,8 +4,6 @@ Results are computed by the code that applies them, and compared with those stor
 called.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -84,7 +82,7 @@ class RulePreview:
         plan: Plan,
         cancelled: Event | None = None,
         seen: Callable[[int], None] = lambda count: None,
-    ) -> RulePreview:
+    ) -> "RulePreview":
         """Return what the plan, made with the changed rules, would do.
 
         Args:

@@ -1,7 +1,5 @@
 """How long a video takes in each stage on this installation, measured from the latest results."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean

@@ -5,8 +5,6 @@ index catches up, it looks again at all numbers that were taken less than two le
 compares all videos: a process may have been suspended for longer before it wrote, or a clock put forward.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,7 +74,7 @@ class State:
         """Return whether all videos have to be compared."""
         return not 0 <= now - self.checked < _FULL_CHECK_EVERY_S
 
-    def after(self, now: float, seq: int) -> State:
+    def after(self, now: float, seq: int) -> "State":
         """Return the state of an index that contains all that was visible at `now`, when `seq` had been taken.
 
         A clock that was set back makes the marks younger, which is safe.
@@ -93,7 +91,7 @@ class State:
         replace_file(folder / _STATE_FILE, json.dumps(asdict(self)).encode())
 
     @classmethod
-    def load(cls, folder: Path) -> State:
+    def load(cls, folder: Path) -> "State":
         """Read it.
 
         Raises:

@@ -1,7 +1,5 @@
 """The search index of a library, open for searching; how it is built, and built again."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 import time
@@ -92,7 +90,7 @@ class SearchIndex:
     @classmethod
     def open(
         cls, library: Library, *, note: Callable[[str], None] = silent, progress: Progress = silent
-    ) -> SearchIndex:
+    ) -> "SearchIndex":
         """Return the index, caught up with the library; if there is none that can be used, it is built.
 
         Args:

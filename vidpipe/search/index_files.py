@@ -10,8 +10,6 @@ A new index is an empty generation that catches up. Readers need no lock: files 
 they were deleted. A process that is interrupted or killed leaves what the next one completes or removes.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import uuid

@@ -1,7 +1,5 @@
 """A parsed query: a tree of conditions on a video."""
 
-from __future__ import annotations
-
 import dataclasses
 import unicodedata
 from collections.abc import Iterator
@@ -104,21 +102,21 @@ class InState:
 class And:
     """All of `parts`. Without any, everything."""
 
-    parts: tuple[Node, ...] = ()
+    parts: "tuple[Node, ...]" = ()
 
 
 @dataclass(frozen=True)
 class Or:
     """At least one of `parts`."""
 
-    parts: tuple[Node, ...]
+    parts: "tuple[Node, ...]"
 
 
 @dataclass(frozen=True)
 class Not:
     """Everything else."""
 
-    part: Node
+    part: "Node"
 
 
 Node = Words | Term | Between | InState | And | Or | Not

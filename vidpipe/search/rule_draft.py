@@ -1,7 +1,5 @@
 """A draft of a tag rule that says what a search query asks for."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from hashlib import sha256

@@ -1,7 +1,5 @@
 """Sections of config.ini about the optional analyses and their models."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -3,22 +3,12 @@
 None of them changes a result.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 # Host names and IP addresses; names that are not ASCII are written as xn--...
 _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+|(?:[0-9A-Fa-f]*:){2,}[0-9A-Fa-f.]*")
@@ -157,7 +147,7 @@ class Lists(Section):
         return tuple(dict.fromkeys(map(column_name, value)))
 
     @model_validator(mode="after")
-    def _check_distinct(self) -> Lists:
+    def _check_distinct(self) -> "Lists":
         named = [*self.url_columns, *self.title_columns, *self.label_columns, *self.priority_columns]
         twice = next((name for name in named if named.count(name) > 1), None)
         if twice is not None:
@@ -280,7 +270,7 @@ class Budget(Section):
     """Currency of the prices: 1 to 8 letters or digits."""
 
     @model_validator(mode="after")
-    def _check_prices(self) -> Budget:
+    def _check_prices(self) -> "Budget":
         if self.cost is not None and not (self.price_input or self.price_output or self.price_gpu_hour):
             raise ValueError("Cost is a limit, but there are no prices: set PriceInput, PriceOutput or PriceGpuHour")
         return self

@@ -5,8 +5,6 @@ are looked up only if a name in [Analyses] Enabled, or a section, is not vidpipe
 if it is enabled.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 A key is PascalCase in config.ini (`MinSceneLength`) and snake_case in Python (`min_scene_length`).
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from pathlib import Path
@@ -251,7 +249,7 @@ class SceneDetection(Section):
     """Timeout of decoding a video as a multiple of its duration; at least 120 s."""
 
     @model_validator(mode="after")
-    def _check_threshold(self) -> SceneDetection:
+    def _check_threshold(self) -> "SceneDetection":
         if self.default_threshold is not None and (fault := off_scale(self.detector, self.default_threshold)):
             raise ValueError(fault)
         return self

@@ -3,8 +3,6 @@
 None of them changes a result.
 """
 
-from __future__ import annotations
-
 import re
 
 from pydantic import Field, field_validator, model_validator
@@ -59,7 +57,7 @@ class Storage(Section):
         return check_store(value) if value else value
 
     @model_validator(mode="after")
-    def _check_cold(self) -> Storage:
+    def _check_cold(self) -> "Storage":
         if not self.media or self.media == self.cold_media:
             raise ValueError("Media must name a store, and another one than ColdMedia")
         return self

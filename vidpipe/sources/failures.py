@@ -3,8 +3,6 @@
 A source that failed because of a setting, module, program, variable or full disk is due again as soon as that differs.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import json
@@ -74,7 +72,7 @@ class Dependencies:
     spare_bytes: int
 
     @classmethod
-    def of(cls, settings: Settings) -> Dependencies:
+    def of(cls, settings: Settings) -> "Dependencies":
         """Collect today's values."""
         values = {name: _fingerprint(_setting(settings, name)) for name in _SETTINGS}
         values |= {f"module:{name}": _fingerprint(importlib.util.find_spec(name) is not None) for name in _MODULES}

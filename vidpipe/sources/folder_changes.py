@@ -1,7 +1,5 @@
 """Notes that something below a watched folder has changed, so that an unchanged one is not listed again and again."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from pathlib import Path

@@ -26,6 +26,7 @@ from vidpipe.sources.records import (
     USER_FIELDS,
     IngestObserver,
     IngestOutcome,
+    NullIngestObserver,
     OutcomeState,
     SourceRecord,
     SourceStore,
@@ -71,7 +72,7 @@ class Ingest:
         """
         self._settings = settings
         self._sources = sources
-        self._observer = observer
+        self._observer = observer or NullIngestObserver()
         self._observer_lock = threading.Lock()
         self._cancelled = cancelled or threading.Event()
         self._stop = threading.Event()  # also set when an error ends the run, which must not look like a cancellation
@@ -233,9 +234,8 @@ class Ingest:
 
         record = before.model_copy(update={"state": "fetching"})
         self._sources.save(record, request.user_fields)
-        if self._observer:
-            with self._observer_lock:
-                self._observer.on_start(record)
+        with self._observer_lock:
+            self._observer.on_start(record)
         fetched: _Fetched | None = None
         error: VidpipeError | None = None
         try:
@@ -357,9 +357,8 @@ class Ingest:
         return IngestOutcome.failed(request.given, record)
 
     def _report(self, outcome: IngestOutcome) -> None:
-        if self._observer:
-            with self._observer_lock:
-                self._observer.on_outcome(outcome)
+        with self._observer_lock:
+            self._observer.on_outcome(outcome)
 
     def _byte_reporter(self, source_id: str) -> OnBytes:
         """Return a function that passes on a few of its calls a second, and the last one."""
@@ -368,7 +367,7 @@ class Ingest:
         def report(done: int, total: int | None) -> None:
             nonlocal last
             now = time.monotonic()
-            if self._observer and (now - last >= _PROGRESS_EVERY_S or done == total):
+            if now - last >= _PROGRESS_EVERY_S or done == total:
                 last = now
                 with self._observer_lock:
                     self._observer.on_bytes(source_id, done, total)

@@ -3,8 +3,6 @@
 Every input is handled by itself: an invalid one becomes a refused outcome, and the others continue.
 """
 
-from __future__ import annotations
-
 import logging
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -41,7 +39,7 @@ class Gathered:
     notes: list[IngestNote] = field(default_factory=list)
 
     @classmethod
-    def of(cls, everything: Iterable[Found]) -> Gathered:
+    def of(cls, everything: "Iterable[Found]") -> "Gathered":
         """Collect what was found; a source that is found again counts once."""
         gathered, requests = cls(), dict[str, SourceRequest]()
         for found in everything:

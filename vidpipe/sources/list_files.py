@@ -1,7 +1,5 @@
 """List files: their encoding, and tables, which are parsed strictly so that no row is silently shifted or lost."""
 
-from __future__ import annotations
-
 import codecs
 import csv
 import re
@@ -126,7 +124,7 @@ class _Header:
     url: int | None
 
     @classmethod
-    def of(cls, separator: str, cells: Sequence[str], columns: Lists) -> _Header:
+    def of(cls, separator: str, cells: Sequence[str], columns: Lists) -> "_Header":
         names = [windows_1252(cell).strip() for cell in cells]
         meanings = column_meanings(tuple(names), columns)
         width = max((place for place, name in enumerate(names, start=1) if name), default=0)

@@ -5,8 +5,6 @@ Nothing depends on a tick: what was recorded in MongoDB is cached afterwards, so
 that is too long for one tick is continued by the next.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import time

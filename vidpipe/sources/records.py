@@ -1,7 +1,5 @@
 """Records of sources, the stores that keep them, the outcome of an ingest, and its observer."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter
@@ -227,7 +225,7 @@ class IngestOutcome:
     note: str = ""
 
     @classmethod
-    def failed(cls, given: str, record: SourceRecord, *, known: bool = False) -> IngestOutcome:
+    def failed(cls, given: str, record: SourceRecord, *, known: bool = False) -> "IngestOutcome":
         """Return the outcome of a failed or refused source from its record."""
         state: OutcomeState = record.state if record.state in ("refused", "gone") else "failed"
         transient = record.last_error_kind == "transient"
@@ -313,3 +311,7 @@ class IngestObserver(Protocol):
 
     def on_outcome(self, outcome: IngestOutcome) -> None:
         """An input is done."""
+
+
+class NullIngestObserver(IngestObserver):
+    """Ignores what happens in an ingest."""

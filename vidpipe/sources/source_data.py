@@ -1,7 +1,5 @@
 """What a site, page or list says about a video. Kept with its source; rules read the fields in `STATED`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import date

@@ -1,7 +1,5 @@
 """One URL or file to add, from its text."""
 
-from __future__ import annotations
-
 import re
 import stat
 from dataclasses import dataclass

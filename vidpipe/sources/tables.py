@@ -3,8 +3,6 @@
 CSV is read in `list_files`. An invalid row becomes a problem with its number, which reveals nothing of it.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

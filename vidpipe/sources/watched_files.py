@@ -1,7 +1,5 @@
 """The files and folders of this machine that a watched list names, and what changed in them."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence

@@ -4,8 +4,6 @@ A stage is one `Stage` declaration and one function. The function takes a batch 
 each. It knows neither Dagster nor MongoDB; caching, lineage, progress, leases and storage belong to the runner.
 """
 
-from __future__ import annotations
-
 import errno
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -77,7 +75,7 @@ class StageError(VidpipeError):
         self.transient = transient
 
     @classmethod
-    def of_disk(cls, item: Item, what: str, error: OSError, settings: Settings) -> Self:
+    def of_disk(cls, item: "Item", what: str, error: OSError, settings: Settings) -> Self:
         """Return the error that what was decoded could not be written to, or read from, ProcessedDirectory."""
         folder = settings.derived_directory
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -376,7 +374,7 @@ class FieldRead:
 
     @classmethod
     @cache
-    def parse(cls, name: str) -> FieldRead:
+    def parse(cls, name: str) -> "FieldRead":
         """Split "stage.field"."""
         stage, _, field_name = name.partition(".")
         return cls(stage, field_name)

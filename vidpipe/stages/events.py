@@ -1,7 +1,5 @@
 """What happens to videos in a run, and who follows it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -54,11 +52,5 @@ class Observer(Protocol):
         """A stage has done a share, 0 to 1, of its work on a video."""
 
 
-class NullObserver:
+class NullObserver(Observer):
     """Ignores what happens in a run."""
-
-    def on_event(self, event: StageEvent) -> None:
-        """Ignore the event."""
-
-    def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
-        """Ignore the progress."""

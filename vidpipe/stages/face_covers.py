@@ -1,7 +1,5 @@
 """Finds the faces of a whole video, and makes a video with transparency that covers them when it is laid over it."""
 
-from __future__ import annotations
-
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The stages as a graph: their order, and which stage reads what."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -55,7 +53,7 @@ class StageGraph:
                 raise ValueError(f"{stage.name} adds to scenes and so must read the scenes of {maker.name}")
         self._upstream = {stage.name: self._in_order(stage.reads) for stage in self}
 
-    def with_disabled(self, known: Mapping[str, Sequence[str]]) -> StageGraph:
+    def with_disabled(self, known: Mapping[str, Sequence[str]]) -> "StageGraph":
         """Return the same stages, of which a change also makes stale what reads it among the other stages `known`.
 
         Args:

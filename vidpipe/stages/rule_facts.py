@@ -3,8 +3,6 @@
 A fact is made when a rule asks for it, from the fields that `needed_reads` names.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -38,12 +36,8 @@ class _Maker(NamedTuple):
     make: Callable[..., Any] = lambda value: value
 
 
-def _heard(streams: Iterable[AudioStream]) -> list[AudioStream]:
-    return [stream for stream in streams if not stream.empty]
-
-
 def _of_audio(make: Callable[[list[AudioStream]], Any]) -> _Maker:
-    return _Maker(("metadata.audio",), lambda streams: make(_heard(streams)))
+    return _Maker(("metadata.audio",), lambda streams: make([stream for stream in streams if not stream.empty]))
 
 
 def _languages(streams: Iterable[AudioStream | SubtitleStream]) -> tuple[str, ...] | None:
@@ -198,7 +192,7 @@ class _Values(dict[str, Any]):
 
 
 class _SceneValues(_Values):
-    def __init__(self, video: _VideoFacts, scene: Scene) -> None:
+    def __init__(self, video: "_VideoFacts", scene: Scene) -> None:
         super().__init__(video.fields, video.analyses)
         self._video, self._scene = video.values, scene
 
@@ -225,7 +219,8 @@ class _VideoFacts(RuleFacts):
 
     values = _made(lambda self: _Values(self.fields, self.analyses))
     description = _made(
-        lambda self: _described(self.fields["descriptions.text"], self.fields.get("descriptions.found"))
+        # without what was heard, read and detected, which have blocks of their own
+        lambda self: self.fields["descriptions.text"].removeprefix(self.fields.get("descriptions.found") or "").strip()
     )
     cues = _made(lambda self: self.fields["metadata.cues"])
     # rolling captions and streams in one language repeat texts
@@ -282,11 +277,6 @@ class _SceneFacts(_VideoFacts):
     verdicts = _made(lambda self: judgements(
         one for one in self.stated if one.start_s is not None and self.start_s <= one.start_s < self.end_s
     ))  # fmt: skip
-
-
-def _described(text: str, found: str | None) -> str:
-    """Return the description without what was heard, read and detected, which have blocks of their own."""
-    return text.removeprefix(found or "").strip()
 
 
 def _timed(found: FoundText) -> TimedText:

@@ -8,8 +8,6 @@ stay within CacheMB. A lock on the entry, shared by readers and exclusive for a 
 without an entry (of the store `local`, referenced, not uploaded yet) are no cache and are never deleted.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import shutil

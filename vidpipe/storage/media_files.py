@@ -4,8 +4,6 @@ With a remote store, the folders of [Paths] are its cache: a file has the same p
 on the store.
 """
 
-from __future__ import annotations
-
 import os
 import time
 import weakref

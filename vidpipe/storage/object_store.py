@@ -6,8 +6,6 @@
 Stores are configured by the operator and therefore exempt from the address policy.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field

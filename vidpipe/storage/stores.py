@@ -1,7 +1,5 @@
 """From the URL of a store to the store."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Mapping
 

@@ -1,7 +1,5 @@
 """What every block of a rule is: it checks one kind of fact of a video and explains what it found."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any

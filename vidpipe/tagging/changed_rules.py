@@ -1,7 +1,5 @@
 """Which rules may come out otherwise after a change of rules: those that changed, and what shares a tag with them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from vidpipe.tagging.field_conditions import ValueBlock
@@ -23,7 +21,7 @@ class ChangedRules:
     keys: frozenset[str]
 
     @classmethod
-    def between(cls, former: RuleSet, rules: RuleSet) -> ChangedRules | None:
+    def between(cls, former: RuleSet, rules: RuleSet) -> "ChangedRules | None":
         """Return what a change of `former` to `rules` concerns; None: everything."""
         old, new = ({rule.name: rule for rule in one.rules} for one in (former, rules))
         same_order = [name for name in old if name in new] == [name for name in new if name in old]

@@ -1,7 +1,5 @@
 """The facts of a video or scene that rules check."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -97,7 +95,7 @@ class RuleFacts:
     objects: tuple[SeenObject, ...] | None = None
     answers: Mapping[str, Any] = field(default_factory=dict)
     source_data: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    scenes: tuple[RuleFacts, ...] | None = None
+    scenes: "tuple[RuleFacts, ...] | None" = None
     start_s: float | None = None
     end_s: float | None = None
     verdicts: Mapping[str, Judgement] = field(default_factory=dict)

@@ -1,7 +1,5 @@
 """One entry of a selection, such as `"description|word": [car, truck]`: a field, its modifiers and a value."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace

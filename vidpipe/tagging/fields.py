@@ -1,7 +1,5 @@
 """The fields that rules can check: their names, kinds and meanings, and what plugins add to them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Blocks that search words: in the description, in titles, and in what is said or written."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,7 +24,7 @@ class KeywordBlock(Block):
     keywords: tuple[Keyword, ...]
 
     @classmethod
-    def parse(cls, name: str, texts: list[str]) -> KeywordBlock:
+    def parse(cls, name: str, texts: list[str]) -> "KeywordBlock":
         """Return the block for these keywords, without those that are the plural of another one."""
         by_phrase = {keyword.phrase: keyword for keyword in map(Keyword.parse, texts)}
         plurals = {form.strip() for keyword in by_phrase.values() for form in keyword.forms[1:]}

@@ -1,7 +1,5 @@
 """The block that asks for detected objects: which, how many, how certain, and for what share of the time."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +28,7 @@ class ObjectCondition(RulesFileModel):
     min_confidence: float = Field(0.0, ge=0, le=1)
 
     @classmethod
-    def parse(cls, source: Any) -> ObjectCondition:
+    def parse(cls, source: Any) -> "ObjectCondition":
         """Return the condition of one entry, a label or an object. Raises ValueError."""
         entry = checked(cls, {"object": source} if isinstance(source, str) else source)
         labels = sorted({Keyword.parse(label).phrase for label in entry.object})
@@ -72,7 +70,7 @@ class ObjectBlock(Block):
     name: str = "objects"
 
     @classmethod
-    def parse(cls, sources: list[Any]) -> ObjectBlock:
+    def parse(cls, sources: list[Any]) -> "ObjectBlock":
         """Return the block for these conditions. Raises ValueError."""
         conditions = {str(condition.normal()): condition for condition in map(ObjectCondition.parse, sources)}
         return cls(tuple(conditions[key] for key in sorted(conditions)))

@@ -1,7 +1,5 @@
 """Reads rules files as JSON or YAML, strictly: what is ambiguous, or large out of proportion, is an error."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Hashable

@@ -1,7 +1,5 @@
 """A tag rule: its selections, the condition that combines them, and what it does."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -185,14 +183,14 @@ class Rule:
     @classmethod
     def of_blocks(
         cls, name: str, tags: tuple[str, ...], blocks: Sequence[Block], match: Literal["any", "all"], *, facet: bool
-    ) -> Rule:
+    ) -> "Rule":
         """Return a rule of the short form."""
         selections = tuple(RuleSelection(block.name, block) for block in blocks)
         condition = AtLeast(len(selections) if match == "all" else 1, selections)
         return cls(name, tags, selections, condition, facet, match=match)
 
     @classmethod
-    def of_source(cls, source: FullRuleSource, vocabulary: Vocabulary) -> Rule:
+    def of_source(cls, source: FullRuleSource, vocabulary: Vocabulary) -> "Rule":
         """Return a rule of the full form. Raises ValueError with a message for the user."""
         if not source.tags and not source.remove:
             raise ValueError('it neither gives nor removes tags: add "tags" or "remove"')

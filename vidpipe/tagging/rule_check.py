@@ -1,7 +1,5 @@
 """Checks rule files before they are used: errors of all files at once, rules that cannot work, embedded tests."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import defaultdict

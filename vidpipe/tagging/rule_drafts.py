@@ -3,8 +3,6 @@
 Only the text of the entry changes; the rest of the file, its comments included, stays as it is.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping

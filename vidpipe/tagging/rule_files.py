@@ -4,8 +4,6 @@ A file of rules is JSON or YAML: an object with any of the keys `rules`, `catego
 a list of rules.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from abc import ABC, abstractmethod
@@ -67,7 +65,7 @@ class RuleFile:
     document: dict[str, Any]
 
     @classmethod
-    def parse(cls, text: str, shown: str) -> RuleFile:
+    def parse(cls, text: str, shown: str) -> "RuleFile":
         """Return the file with this text. Raises SettingsError."""
         if len(text) > _LONGEST_FILE:
             raise SettingsError(f"{shown} has more than {_LONGEST_FILE:,} characters.", "Divide it into several files.")

@@ -1,7 +1,5 @@
 """Signals of categories: conditions of the full form of rules, each with a weight."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +37,7 @@ class Signal(Block):
     source: SignalSource
 
     @classmethod
-    def parse(cls, entry: Any, number: int, vocabulary: Vocabulary) -> Signal:
+    def parse(cls, entry: Any, number: int, vocabulary: Vocabulary) -> "Signal":
         """Return the signal of an entry; `number` names one without a name. Raises ValueError."""
         if isinstance(entry, dict) and "selections" not in entry:
             checks = {key: value for key, value in entry.items() if key not in _OWN_KEYS}

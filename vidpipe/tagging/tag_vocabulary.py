@@ -1,7 +1,5 @@
 """The vocabulary of tags: synonyms, a hierarchy, and tags that exclude one another."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter

@@ -3,8 +3,6 @@
 Keywords match whole words; case, hyphens and the encoding of accents do not matter.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from bisect import bisect_right
@@ -254,7 +252,7 @@ class Keyword:
     forms: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str) -> Keyword:
+    def parse(cls, text: str) -> "Keyword":
         """Return the keyword that `text` spells.
 
         Raises:

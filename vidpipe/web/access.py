@@ -1,7 +1,5 @@
 """Who may do what: API keys with scopes, sessions of browsers, and requests from this machine that need neither."""
 
-from __future__ import annotations
-
 import hmac
 import os
 import secrets

@@ -1,7 +1,5 @@
 """The application: the API below /api/v1, its OpenAPI document, and the pages."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI

@@ -1,7 +1,5 @@
 """The open library of a server, opened again when settings, rules or prompts change."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

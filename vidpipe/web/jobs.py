@@ -4,8 +4,6 @@ A process (`vidpipe.pipeline.job_process`) reads its request as one JSON line fr
 stdout, and stops cleanly when stdin ends: if it is cancelled, or if the server is gone.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

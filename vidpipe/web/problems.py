@@ -1,7 +1,5 @@
 """Errors as problem+json (RFC 9457) for programs, and as a page for people."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
@@ -40,7 +38,7 @@ class Problem(BaseModel):
     hint: str = ""
 
     @classmethod
-    def of(cls, status: int, detail: str, hint: str = "") -> Problem:
+    def of(cls, status: int, detail: str, hint: str = "") -> "Problem":
         """Return the problem with the title of its status."""
         return cls(title=HTTPStatus(status).phrase, status=status, detail=detail, hint=hint)
 

@@ -1,7 +1,5 @@
 """How many requests a key, or an address without a key, may send in a minute."""
 
-from __future__ import annotations
-
 import math
 import re
 import time

@@ -1,7 +1,5 @@
 """ASGI middleware of all responses: content security policy, and no change by forged or huge requests."""
 
-from __future__ import annotations
-
 from fastapi import HTTPException, Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

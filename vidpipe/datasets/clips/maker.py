@@ -6,8 +6,6 @@ derived/clips/<sha256 of the video>/<key>.mp4     the clip; .mkv if it is copied
 The time of both is that of the last use, by which `vidpipe prune` deletes clips.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

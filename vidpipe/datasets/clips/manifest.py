@@ -1,7 +1,5 @@
 """The folder that clips are written to: their names, and the list of them in manifest.jsonl."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re

@@ -1,7 +1,5 @@
 """Which parts of videos become clips: scenes, parts of equal length, moments, times of a table, or a summary."""
 
-from __future__ import annotations
-
 import csv
 import io
 import math

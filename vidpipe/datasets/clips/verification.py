@@ -1,7 +1,5 @@
 """Verifies clips after they are made: they decode, and hold the frames that were asked for at their times."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Compares two fingerprints: whether one video, or a part of it, is in the other one, and where."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple

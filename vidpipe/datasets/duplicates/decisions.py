@@ -4,8 +4,6 @@ They are no result of a stage: runs leave them as they are. A decision ends when
 forgotten.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, Field

@@ -1,7 +1,5 @@
 """An index of fingerprints, in memory: which videos of a library show what a video shows."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Duplicates in the library: groups of copies with the one to keep, parts of longer videos, and groups for splits."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime

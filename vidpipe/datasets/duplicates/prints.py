@@ -1,7 +1,5 @@
 """The fingerprint of a video, as the index compares it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,11 +33,11 @@ class VideoPrint:
     whole: Hashes | None = None
 
     @property
-    def looks(self) -> tuple[VideoPrint, ...]:
+    def looks(self) -> "tuple[VideoPrint, ...]":
         """The video without and with its black bars."""
         return (self,) if self.whole is None else (self, replace(self, hashes=self.whole, whole=None))
 
-    def mirrored(self) -> VideoPrint:
+    def mirrored(self) -> "VideoPrint":
         """Return the same video, mirrored left to right."""
         return replace(self, hashes=mirrored(self.hashes), whole=None if self.whole is None else mirrored(self.whole))
 

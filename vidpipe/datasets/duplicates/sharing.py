@@ -5,8 +5,6 @@ of asking. It is withdrawn when the group, the decision on it or the original is
 described again; the copy is due then.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace

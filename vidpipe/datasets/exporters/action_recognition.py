@@ -1,7 +1,5 @@
 """Datasets for action recognition: folders of classes with CSV as Kinetics has them, and ActivityNet's JSON."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """Captions beside a video: chapters as WebVTT, and what is said as SubRip."""
 
-from __future__ import annotations
-
 from vidpipe.datasets.exporters.exporter import ExportJob
 from vidpipe.text.messages import printable, single_line
 from vidpipe.text.webvtt import subrip, webvtt

@@ -4,8 +4,6 @@ Trainers replace `<video>` by frames and require one per video. So it stands bef
 placeholders and control tokens inside descriptions, questions and answers are taken apart.
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 

@@ -3,8 +3,6 @@
 FiftyOne takes labels.json for ground truth. What rules and models found is in predictions.json, in the same form.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Frame rates and timecodes of editors (SMPTE ST 12-1)."""
 
-from __future__ import annotations
-
 #: The rates that timecode and editors know.
 _RATES = (24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60000 / 1001, 60.0)
 _DROPPED = {30000 / 1001: 2, 60000 / 1001: 4}

@@ -1,7 +1,5 @@
 """Timelines for editors, which open them with the media file beside them: OpenTimelineIO and CMX 3600 EDL."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any

@@ -4,8 +4,6 @@ Parquet states the types of all columns. From metadata.jsonl, `load_dataset` wou
 it rejects splits that differ because a column is empty in one of them, and texts that look like times become times.
 """
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from itertools import islice
 from typing import Any, get_args, get_origin

@@ -4,8 +4,6 @@ A shard ends near its size where the hash of a key says so. So a new video chang
 those after it only if it moves that end.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import tarfile

@@ -6,8 +6,6 @@ videos: so no order in which they became visible matters. Sources have no number
 hash. Each batch is one transaction, so whatever ends a process leaves whole videos, and the next one continues.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Texts are stored as they are, but for what databases refuse: NUL characters and 
 out (`\x00`), as in terminals. Numbers that are not finite are NULL. Times are in UTC.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -5,8 +5,6 @@ verdicts, in the videos judged last. In others, and where results are missing, t
 Tags and categories as such are counted as they were when the verdicts were given.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """What can go wrong between here and the model server, in sentences, and what follows from it."""
 
-from __future__ import annotations
-
 import json
 import socket
 import ssl
@@ -58,7 +56,7 @@ class EndpointError(VidpipeError):
         """Whether another attempt may succeed."""
         return self.kind in ("transient", "unreachable")
 
-    def repeated(self, attempts: int) -> EndpointError:
+    def repeated(self, attempts: int) -> "EndpointError":
         """Return this error as the outcome of `attempts` attempts."""
         if attempts < 2:
             return self

@@ -4,8 +4,6 @@ The frames come first, the same bytes for every prompt about them: a server that
 has read (vLLM, SGLang) then reads the frames of a request once.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,7 +39,7 @@ class FramesPayload:
     extra: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, request: ModelRequest, settings: QwenVL) -> FramesPayload:
+    def of(cls, request: ModelRequest, settings: QwenVL) -> "FramesPayload":
         """Read and encode the frames. Raises MediaError if there are none or they cannot be read."""
         frames = list(request.frames.load()) if request.frames else []
         if not frames:

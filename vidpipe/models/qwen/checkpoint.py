@@ -3,8 +3,6 @@
 A checkpoint on a hub is downloaded once, then read from the hub's own cache.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import json
@@ -49,7 +47,7 @@ class Checkpoint:
     hub: Hub = "huggingface"
 
     @classmethod
-    def of(cls, settings: Settings) -> Checkpoint:
+    def of(cls, settings: Settings) -> "Checkpoint":
         """Return ModelDir of [QwenVL] if it is set, else Model."""
         if settings.qwen_vl.model_dir:
             return cls(str(settings.resolve(Path(settings.qwen_vl.model_dir).expanduser())), folder=True)

@@ -5,8 +5,6 @@ left behind; that copy is deleted next, and the note last. So a killed move leav
 completes it. A video is moved under its lease; files that are only referenced stay where they are.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections import Counter, defaultdict

@@ -28,7 +28,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.media_places import PLACE
 from vidpipe.library.repair import audited
 from vidpipe.library.schema import FORGOTTEN_SOURCE
-from vidpipe.library.videos import chunked
+from vidpipe.library.videos import chunked, name_of
 from vidpipe.media.frame_pack import TEMPORARY, is_unlocked
 from vidpipe.operations.backups.file_transfer import media_list
 from vidpipe.operations.backups.manifest import whole_backups
@@ -123,7 +123,10 @@ def forget(
                 removed[sha256] = replace(one, removed={**one.removed, **counts}, elsewhere=about)
         if not dry_run:
             records.update_many({"_id": {"$in": list(sources)}, "video": None}, FORGOTTEN_SOURCE)
-        return [removed.get(one) or ForgottenVideo(one, _name(library.videos.get(one)), "busy") for one in known]
+        return [
+            removed.get(one) or ForgottenVideo(one, name_of(library.videos.get(one) or {"_id": ""}), "busy")
+            for one in known
+        ]
 
 
 @contextlib.contextmanager
@@ -132,7 +135,7 @@ def _failures(removed: dict[str, ForgottenVideo], held: dict[str, Any], sha256: 
     try:
         yield
     except StoreError as error:
-        name = _name(held.pop(sha256)["videos"][0])
+        name = name_of(held.pop(sha256)["videos"][0])
         removed[sha256] = ForgottenVideo(sha256, name, "failed", error=f"{error.message} {error.hint}")
 
 
@@ -144,11 +147,6 @@ def _shared(library: Library, ids: Collection[str], texts: Collection[str]) -> s
     rows = [*library.collections["videos"].find(of_videos, {"ingest.names": 1, "ingest.titles": 1})]
     rows += library.collections["sources"].find(of_sources, {"title": 1, "file_name": 1})
     return set(texts_of(rows))
-
-
-def _name(document: Mapping[str, Any] | None) -> str:
-    names = (document or {}).get("ingest", {}).get("names") or [(document or {}).get("_id", "")[:12]]
-    return str(names[0])
 
 
 def _begin(library: Library, sha256: str) -> None:
@@ -208,7 +206,7 @@ def _forget(
         collections["videos"].delete_one({"_id": sha256})
     kept = str(facts["path"]) if facts.get("referenced") else None
     removed["packs"] = report.count
-    return ForgottenVideo(sha256, _name(document), "forgotten", len(given), freed, kept, copy, removed)
+    return ForgottenVideo(sha256, name_of(document), "forgotten", len(given), freed, kept, copy, removed)
 
 
 def _delete_files(

@@ -3,8 +3,6 @@
 The budget of [Budget] decides which videos may be described, and [Concurrency] Ahead how many are prepared for that.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -130,7 +128,7 @@ class _StepLauncher:
     library: Library
     unfinished: Sequence[dg.DagsterRun]
     ingesting: Collection[str]
-    later: Sequence[_StepLauncher]
+    later: "Sequence[_StepLauncher]"
     requests: Sequence[dg.RunRequest] = ()
     wait: str = ""
 
@@ -246,7 +244,7 @@ class DescribingBudget:
     _held_due: int = 0
 
     @classmethod
-    def of(cls, library: Library, plan: Plan, stages: Collection[str]) -> DescribingBudget | None:
+    def of(cls, library: Library, plan: Plan, stages: Collection[str]) -> "DescribingBudget | None":
         """Return None if none of `stages` asks a describing model whose answers cost anything."""
         describing = DescribingStages.of(plan)
         if describing is None or not set(stages).intersection(describing.names):

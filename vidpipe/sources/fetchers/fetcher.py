@@ -5,8 +5,6 @@ stores what came. Whatever a fetcher connects to is held to the address policy, 
 [Download].
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -77,7 +75,7 @@ class FetchTask:
     reservations: DiskReservations
     on_bytes: Callable[[int, int | None], None]
     cancelled: threading.Event
-    fetcher_of: Callable[[str], Fetcher]
+    fetcher_of: "Callable[[str], Fetcher]"
     chosen: str = ""
 
 

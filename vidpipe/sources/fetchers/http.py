@@ -1,7 +1,5 @@
 """Files over HTTP: one attempt to download one, with redirects, Range, limits, and the body into the partial file."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import urljoin, urlsplit
@@ -75,7 +73,7 @@ class Transfer:
     remote: RemoteFile
     task: FetchTask
     reads: frozenset[str] = frozenset()
-    page: Transfer | None = None
+    page: "Transfer | None" = None
 
     def __post_init__(self) -> None:
         self._limits, self._part = self.task.settings.download, self.task.part
@@ -96,7 +94,7 @@ class Transfer:
         """Close the connections."""
         self._session.close()
 
-    def to(self, url: str, reads: frozenset[str] = frozenset()) -> Transfer:
+    def to(self, url: str, reads: frozenset[str] = frozenset()) -> "Transfer":
         """Return the transfer of a file that this page names. Raises FetchError if no redirect might lead there."""
         return replace(self, remote=RemoteFile(SourceUrl(self._redirected(self._url, url))), reads=reads, page=self)
 

@@ -5,8 +5,6 @@ Installed packages add fetchers by entry points in the group `vidpipe.fetchers`:
 code is imported only when such a URL is fetched.
 """
 
-from __future__ import annotations
-
 import functools
 import threading
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ for each attempt; the download itself is that of any other URL, with its limits,
 A signed URL is a secret while it is valid: it is never stored.
 """
 
-from __future__ import annotations
-
 import re
 import threading
 from collections.abc import Collection, Iterator
@@ -51,7 +49,7 @@ class S3Address:
     key: str
 
     @classmethod
-    def parse(cls, text: str) -> S3Address:
+    def parse(cls, text: str) -> "S3Address":
         """Parse an s3:// URL.
 
         Raises:
@@ -218,7 +216,7 @@ class S3Remote(RemoteFile):
         """Return the s3:// URL: the signed one is a secret."""
         return self.display_url
 
-    def _read(self, response: requests.Response) -> S3ErrorResponse:
+    def _read(self, response: requests.Response) -> "S3ErrorResponse":
         if self._last is None or self._last[0] is not response:
             self._last = (response, S3ErrorResponse.read(response))
         return self._last[1]
@@ -324,7 +322,7 @@ class S3ErrorResponse:
     retry_after_s: float | None = None
 
     @classmethod
-    def read(cls, response: requests.Response) -> S3ErrorResponse:
+    def read(cls, response: requests.Response) -> "S3ErrorResponse":
         """Read the beginning of the body, where the service names the error in XML."""
         body = response.raw.read(_MOST_READ_BYTES, decode_content=True)
         fields = {name.decode(): value.decode("utf-8", "replace") for name, value in _FIELD.findall(body)}

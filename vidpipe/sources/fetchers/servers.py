@@ -9,8 +9,6 @@ Credentials of gs:// and az:// come from the environment, as gcsfs and adlfs fin
 environment's choice, never that of a URL.
 """
 
-from __future__ import annotations
-
 import ftplib
 import os
 import ssl

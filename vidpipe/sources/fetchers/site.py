@@ -1,7 +1,5 @@
 """Videos of sites, HLS and DASH: yt-dlp in a process of its own downloads them, ffmpeg joins their parts."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re
@@ -86,7 +84,7 @@ class SiteFetcher:
         """Return whether yt-dlp has an extractor made for a URL's site; nothing is requested."""
         return bool(self.ask("knows", SourceUrl(url)))
 
-    def open(self, task: FetchTask) -> SiteDownload:
+    def open(self, task: FetchTask) -> "SiteDownload":
         """Return the attempts to download a video."""
         return SiteDownload(self, task)
 

@@ -5,8 +5,6 @@ with them, as an HTTP server would: so limits, resumption, progress and cancella
 version of a file is its ETag.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Iterator
@@ -60,7 +58,7 @@ class ServerEntry(NamedTuple):
     is_folder: bool
 
     @classmethod
-    def of(cls, name: str, size_bytes: int | None, *version: object, is_folder: bool = False) -> ServerEntry:
+    def of(cls, name: str, size_bytes: int | None, *version: object, is_folder: bool = False) -> "ServerEntry":
         """Return an entry whose version consists of these parts."""
         text = re.sub("[^!#-~]", "", "-".join(map(str, version)))
         return cls(name, size_bytes, f'"{text}"' if text else "", is_folder)

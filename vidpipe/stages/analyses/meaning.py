@@ -1,17 +1,17 @@
 """meaning: embeddings of what was said, read, seen and described, its language, and the category nearest in meaning."""
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from vidpipe.models.embeddings import directions
 from vidpipe.models.frame_embedding import build_frame_model
 from vidpipe.models.text_embedding import build_text_model
+from vidpipe.models.worker import WorkerModel
+from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import Analysis, RuleField, found_texts
 from vidpipe.stages.analyses.packed_frames import READS, ask, examine
 from vidpipe.stages.analyses.results import CategorySuggestion, EmbeddedPart, FrameLabel, MeaningResult, used_models
@@ -19,10 +19,6 @@ from vidpipe.stages.contract import Item, Stage, StageContext, StageResource, pe
 from vidpipe.stages.search_fields import Moment
 from vidpipe.tagging.fields import FIELDS
 from vidpipe.text.words import digest, normalize
-
-if TYPE_CHECKING:
-    from vidpipe.models.worker import WorkerModel
-    from vidpipe.settings import Settings
 
 #: Of a long text, as many evenly spaced lines are embedded.
 _LONGEST_BYTES = 6_000

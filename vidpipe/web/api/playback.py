@@ -1,7 +1,5 @@
 """What a browser can play, playable copies of what it cannot, and storyboards."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Any
 

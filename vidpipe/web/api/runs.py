@@ -1,7 +1,5 @@
 """Jobs that run stages, ask the model or remove videos; their progress and end."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import closing

@@ -1,7 +1,5 @@
 """Sources: adding URLs, lists and uploads."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated

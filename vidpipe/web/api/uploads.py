@@ -6,8 +6,6 @@
 `POST /sources` moves finished files into the media store; the clean-up deletes abandoned ones.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import secrets

@@ -1,7 +1,5 @@
 """The library page: the videos of a selection, as a grid or a list, with facets to narrow it down."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

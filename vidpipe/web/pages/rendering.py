@@ -1,7 +1,5 @@
 """How pages are rendered from templates/."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

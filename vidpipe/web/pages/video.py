@@ -1,7 +1,5 @@
 """The page of one video: player, timeline, transcript, and everything that is known with the reasons for it."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """What happens when in a video: its transcript, and the lanes of its timeline."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
