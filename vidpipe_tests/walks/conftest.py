@@ -19,12 +19,22 @@ DOCS = ROOT / "docs"
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     """An environment in which a wheel built from the clone is installed with its packages, and nothing else."""
-    folder = tmp_path_factory.mktemp("installed")
+    return environment_with(tmp_path_factory.mktemp("installed"))
+
+
+@pytest.fixture(scope="session")
+def installed_for_clusters(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """Likewise, with the extra `cluster`."""
+    return environment_with(tmp_path_factory.mktemp("installed-for-clusters"), "[cluster]")
+
+
+def environment_with(folder: Path, extra: str = "") -> Mapping[str, str]:
+    """Make a virtual environment with the wheel of the clone, and return the variables with which it is used."""
     pip = ["-m", "pip", "-q", "--disable-pip-version-check"]
     wheel = [sys.executable, *pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT)]
     subprocess.run(wheel, check=True, cwd=folder)
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
-    wheels = map(str, folder.glob("*.whl"))
+    wheels = [f"{path}{extra}" for path in folder.glob("*.whl")]
     install = [str(folder / "venv/bin/python"), *pip, "install", "-c", str(ROOT / "constraints.txt"), *wheels]
     subprocess.run(install, check=True, cwd=folder)
     names = [name for name in os.environ if name.startswith(("VIDPIPE_", "PYTHON", "DAGSTER_"))]
