@@ -31,6 +31,7 @@ def test_the_example_takes_tags_and_scenes_of_a_partition(
     exec(compile(code.replace('database="films"', f'database="{database}"'), "example.py", "exec"), names)  # noqa: S102
     defs = names["defs"]
     assert isinstance(defs, dg.Definitions)
+    assert sum(isinstance(value, dg.Definitions) for value in names.values()) == 1, "Dagster loads no such module"
 
     with Library.open(settings, GRAPH) as library:
         inputs = [clips.color_cuts(tmp_path / f"{n}.mp4", ["red", "blue"], seconds_each=n) for n in (1, 2)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,5 +15,9 @@ TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
 
 
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
-def test_a_tutorial_works_as_it_is_printed(tutorial: Path, installed: Mapping[str, str], folder: Path) -> None:
-    run_document(tutorial, folder, installed)
+def test_a_tutorial_works_as_it_is_printed(tutorial: Path, request: pytest.FixtureRequest, folder: Path) -> None:
+    clusters = tutorial.stem == "cluster"
+    if clusters and not (shutil.which("redis-server") and list(Path("/usr/lib/postgresql").glob("*/bin/postgres"))):
+        pytest.skip("install Debian's packages redis-server and postgresql")
+    environment = request.getfixturevalue("installed_for_clusters" if clusters else "installed")
+    run_document(tutorial, folder, environment)

@@ -98,3 +98,26 @@ def test_the_api_conforms_to_its_document(app: Any, videos: list[str]) -> None:
 @pytest.mark.soak
 def test_the_api_conforms_to_its_document_in_many_examples(app: Any, videos: list[str]) -> None:
     assert _violations(app, videos, examples=100) == {}
+
+
+def test_generated_clients_get_names_and_types(app: Any) -> None:
+    document = TestClient(app, base_url=_ADDRESS).get("/api/openapi.json").json()
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(set(names)) == len(names)
+    assert [
+        name for name in [*names, *document["components"]["schemas"]] if not name.isidentifier() or "__" in name
+    ] == []
+    untyped = {
+        operation["operationId"]
+        for operation in operations
+        for status, response in operation["responses"].items()
+        for kind, content in response.get("content", {}).items()
+        if kind == "application/json" and status.startswith("2") and not _names_its_fields(content.get("schema", {}))
+    }
+    assert untyped == set()
+
+
+def _names_its_fields(schema: Any) -> bool:
+    """Return whether it is an object of a named type, or a list of such."""
+    return "$ref" in schema or (schema.get("type") == "array" and _names_its_fields(schema["items"]))

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -12,7 +13,7 @@ from vidpipe.library.rule_history import rule_version, rule_versions, text_diff,
 from vidpipe.runner.job_request import RulesJob
 from vidpipe.runner.rule_changes import edits_wait, parsed_rules, with_file
 from vidpipe.stages.registry import enabled_analyses
-from vidpipe.tagging.rule_check import RuleFinding, check_rules
+from vidpipe.tagging.rule_check import Level, RuleFinding, check_rules
 from vidpipe.tagging.rule_files import tag_rule_texts
 from vidpipe.web.access import Admin, Reader, Writer
 from vidpipe.web.api.settings import RULE_FILE
@@ -40,8 +41,56 @@ class RulesToApply(BaseModel):
     version: int | None = Field(None, ge=1, le=2**53)
 
 
+class DraftFinding(BaseModel):
+    """What is wrong with a draft.
+
+    Attributes:
+        level: error: the rules cannot be used; warning: they hardly do what was meant; note: worth knowing.
+        rule: Id or name of the rule; empty: it is about the file.
+        sentence: What was found.
+        hint: What to do about it.
+        line: Of the draft, from 1; null: unknown.
+    """
+
+    level: Level
+    file: str
+    rule: str
+    sentence: str
+    hint: str
+    line: int | None
+
+
+class AppliedVersion(BaseModel):
+    """A version of the rules that was applied.
+
+    Attributes:
+        number: 1 is the first.
+        by: Who applied it: command, page, sensor, schedule, backfill.
+        versions: Resource (custom_tags, categories) -> version of its rules.
+        files: File -> the id of its text.
+        changed: What it changed, in numbers; empty: not known.
+        undid: The version that it undid.
+    """
+
+    number: int
+    at: datetime
+    by: str
+    versions: dict[str, str]
+    files: dict[str, str]
+    changed: dict[str, Any]
+    undid: int | None
+
+
+class VersionList(BaseModel):
+    """The versions, latest first; whether edits wait for approval; and the lines of the difference asked for."""
+
+    versions: list[AppliedVersion]
+    waits: bool
+    diff: list[str]
+
+
 @router.post("/check")
-def check_draft(draft: RuleDraft, opened: Opened, caller: Writer) -> list[dict[str, Any]]:
+def check_draft(draft: RuleDraft, opened: Opened, caller: Writer) -> list[DraftFinding]:
     """Return findings about a draft among the files of rules: level, rule, sentence, hint, line. Nothing is stored."""
     settings, found = opened.settings, list[RuleFinding]()
     try:
@@ -53,7 +102,7 @@ def check_draft(draft: RuleDraft, opened: Opened, caller: Writer) -> list[dict[s
             found = check_rules(tag_rule_texts(settings, edited=True), {shown: draft.text}, vocabulary, {})
     except SettingsError as error:
         found = [RuleFinding("error", draft.name, "", error.message, error.hint)]
-    return [one._asdict() | {"line": _line(one, draft.text)} for one in found]
+    return [DraftFinding(**one._asdict(), line=_line(one, draft.text)) for one in found]
 
 
 def _line(finding: RuleFinding, text: str) -> int | None:
@@ -91,10 +140,10 @@ def planned(jobs: ServerJobs, job_id: str) -> dict[str, Any]:
 
 
 @router.get("/versions")
-def list_versions(opened: Opened, caller: Reader, a: _Number = None, b: _Number = None) -> dict[str, Any]:
+def list_versions(opened: Opened, caller: Reader, a: _Number = None, b: _Number = None) -> VersionList:
     """Return the versions that were applied, whether edits wait for approval, and how the files of a and b differ."""
     lineage = opened.library.collections["lineage"]
     old, new = (texts_of(lineage, rule_version(lineage, number)) if a and b and number else {} for number in (a, b))
-    items = [asdict(one) for one in rule_versions(lineage)]
+    items = [AppliedVersion(**asdict(one)) for one in rule_versions(lineage)]
     changes = [line for lines in text_diff(old, new).values() for line in lines]
-    return {"versions": items, "waits": edits_wait(opened.settings), "diff": changes}
+    return VersionList(versions=items, waits=edits_wait(opened.settings), diff=changes)

@@ -7,11 +7,13 @@ from datetime import datetime
 from itertools import islice
 from typing import Annotated, Any, ClassVar
 
-from fastapi import APIRouter, Depends, Header, Path, Response
+from fastapi import APIRouter, Depends, Header, Path
+from fastapi.responses import JSONResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, Field
 
 from vidpipe.errors import VidpipeError
+from vidpipe.library.queries.json_encoding import jsonable
 from vidpipe.library.runs import Runs, status_of
 from vidpipe.models.questions import QuestionKind, Scope, new_question
 from vidpipe.operations.retention.video_removal import ForgottenVideo, forget
@@ -87,6 +89,32 @@ class RemovalPlan(BaseModel):
     videos: list[ForgottenVideo]
 
 
+class RunPlan(BaseModel, extra="allow"):
+    """What a run would do, and how long that takes, as `vidpipe plan --json` writes it.
+
+    Attributes:
+        videos: Number of videos with something to do.
+        stages: Stage -> number of videos: due, follows, blocked, failed, …; and seconds.
+        model: What the describing model would be asked and what that costs; null: nothing.
+        seconds: Work, as far as it was measured before.
+        wall_seconds: Time that passes until the end.
+        unmeasured: Stages of unknown speed.
+        changed: Stage -> what made its results out of date.
+        budget: Use of the budget; null: there is no limit.
+        problems: Stage -> why it cannot run.
+    """
+
+    videos: int
+    stages: dict[str, dict[str, Any]]
+    model: dict[str, Any] | None
+    seconds: float
+    wall_seconds: float
+    unmeasured: list[str]
+    changed: dict[str, Any]
+    budget: dict[str, Any] | None
+    problems: dict[str, Any]
+
+
 class RecordedRun(BaseModel):
     """A past or present run of any origin: command, page, sensor, schedule, backfill.
 
@@ -126,10 +154,11 @@ def list_runs(opened: Opened, jobs: ServerJobs, caller: Reader, limit: Limit = 5
     return RunList(items=items, recorded=recorded)
 
 
-@router.post("/runs", status_code=202, responses={200: {"description": "The plan, of a dry run"}})
-def start_run(
-    body: RunBody, opened: Searchable, jobs: ServerJobs, caller: Writer, response: Response
-) -> Job | dict[str, Any]:
+@router.post(
+    "/runs", status_code=202, response_model=Job,
+    responses={200: {"description": "The plan, of a dry run", "model": RunPlan}},
+)  # fmt: skip
+def start_run(body: RunBody, opened: Searchable, jobs: ServerJobs, caller: Writer) -> Job | Response:
     """Bring videos up to date, or return what that would do and cost."""
     names = tuple(body.stages) if body.stages is not None else None
     with closing(Plan.make(opened.library.graph, opened.settings, names)) as plan:  # rejects unknown stages
@@ -139,8 +168,8 @@ def start_run(
             forced = frozenset(request.stage_names(opened.library.graph.names))
             request = request.model_copy(update={"force": forced})
         if body.dry_run:
-            response.status_code = 200
-            return RunPreview.of(opened.library, plan, request).as_json()
+            preview = RunPreview.of(opened.library, plan, request).as_json()
+            return JSONResponse(jsonable(preview))
     return jobs.start(RunJob(request=request), caller.name)
 
 
@@ -158,17 +187,18 @@ def ask_question(body: QuestionBody, opened: Searchable, jobs: ServerJobs, calle
     return jobs.start(job, caller.name)
 
 
-@router.post("/forget", status_code=202, responses={200: {"description": "The videos, of a dry run"}})
-def forget_videos(
-    body: RemovalRequest, opened: Searchable, jobs: ServerJobs, caller: Admin, response: Response
-) -> Job | RemovalPlan:
+@router.post(
+    "/forget", status_code=202, response_model=Job,
+    responses={200: {"description": "The videos, of a dry run", "model": RemovalPlan}},
+)  # fmt: skip
+def forget_videos(body: RemovalRequest, opened: Searchable, jobs: ServerJobs, caller: Admin) -> Job | Response:
     """Remove videos and everything about them. Backups are kept."""
     ids = body.ids(opened.engine)
     if len(ids) > MAX_VIDEOS:
         raise RequestError(413, f"{len(ids)} videos are selected; at most {MAX_VIDEOS} can be removed at once.")
     if body.dry_run:
-        response.status_code = 200
-        return RemovalPlan(videos=forget(opened.library, ids, lambda _: None, dry_run=True))
+        found = RemovalPlan(videos=forget(opened.library, ids, lambda _: None, dry_run=True))
+        return JSONResponse(found.model_dump(mode="json"))
     audit("forget requested", by=caller.name, videos=ids)
     return jobs.start(ForgetJob(videos=ids, by=caller.name, reason=body.reason), caller.name)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from vidpipe.library.queries.show import stored_fields
 from vidpipe.search.completion import Completion, complete
 from vidpipe.web.access import Reader
-from vidpipe.web.api.videos import Items, SearchResults, VideoSummary, page_of
+from vidpipe.web.api.videos import SearchResults, VideoSummary, page_of
 from vidpipe.web.home import Searchable
 from vidpipe.web.selection import LONGEST_QUERY, Limit, Selected, Sha256
 
@@ -30,6 +30,12 @@ class CompletionList(BaseModel):
     start: int
 
 
+class SimilarVideos(BaseModel):
+    """Videos, the most similar first."""
+
+    items: list[VideoSummary]
+
+
 @router.get("/search")
 def search_videos(opened: Searchable, selected: Selected, caller: Reader) -> SearchResults:
     """Return what `/videos` does, and how it was found."""
@@ -44,11 +50,11 @@ def get_facets(opened: Searchable, selected: Selected, caller: Reader) -> FacetC
 
 
 @router.get("/videos/{sha256}/similar")
-def similar_videos(opened: Searchable, sha256: Sha256, caller: Reader, limit: Limit = 12) -> Items[VideoSummary]:
+def similar_videos(opened: Searchable, sha256: Sha256, caller: Reader, limit: Limit = 12) -> SimilarVideos:
     """Return the videos nearest in meaning to this one."""
     stored_fields(opened.library, sha256)
     found = opened.engine.find(like=sha256, limit=limit, facets=False)
-    return Items[VideoSummary].model_validate({"items": found.hits})
+    return SimilarVideos.model_validate({"items": found.hits})
 
 
 @router.get("/complete")

@@ -93,6 +93,29 @@ class LibraryStatus(BaseModel):
     dagster: str
 
 
+class StatisticsView(BaseModel, extra="allow"):
+    """Times, rates and growth, as `vidpipe stats --json` writes them: units in the names, rates from 0 to 1.
+
+    Attributes:
+        since: Start of the time that they are about; null: all time.
+        library: videos, footage_s, size_bytes.
+        stages: Stage -> its figures.
+        slowest: The videos that took longest for their duration.
+        days: Growth by day.
+        runs: Number of runs by state, and their totals.
+        model: What the describing model was asked.
+    """
+
+    since: datetime | None
+    until: datetime
+    library: dict[str, float]
+    stages: dict[str, dict[str, Any]]
+    slowest: list[dict[str, Any]]
+    days: list[dict[str, Any]]
+    runs: dict[str, Any]
+    model: dict[str, Any]
+
+
 class Failures(BaseModel):
     """What failed, as `vidpipe status --failed --json`.
 
@@ -130,7 +153,7 @@ def get_status(opened: Opened, caller: Reader) -> LibraryStatus:
     return LibraryStatus(**found, dagster=dagster)
 
 
-@router.get("/stats")
+@router.get("/stats", response_model=StatisticsView)
 def get_statistics(
     opened: Opened,
     caller: Reader,

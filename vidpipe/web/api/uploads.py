@@ -101,7 +101,7 @@ def get_upload_options(opened: Opened, caller: Writer) -> Response:
     return Response(status_code=204, headers={**_VERSION, **supported})
 
 
-@tus.post("/uploads", status_code=201)
+@tus.post("/uploads", status_code=201, response_class=Response)
 def create_upload(
     opened: Opened,
     caller: Writer,
@@ -144,7 +144,7 @@ def _file_name(metadata: str) -> str:
     return f"{stem}.{suffix[:20]}" if dot else stem
 
 
-@tus.head("/uploads/{upload_id}")
+@tus.head("/uploads/{upload_id}", response_class=Response)
 def get_upload_offset(found: _Found) -> Response:
     """Return how many bytes of an upload have arrived."""
     sizes = {"Upload-Offset": str(found.offset), "Upload-Length": str(found.length)}

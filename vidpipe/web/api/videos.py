@@ -1,7 +1,7 @@
 """Videos: pages of them with facets, and one with everything."""
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Literal
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -11,15 +11,15 @@ from vidpipe.library.queries.explain import Reasons, reasons
 from vidpipe.library.queries.history import history
 from vidpipe.library.queries.json_encoding import to_json
 from vidpipe.library.queries.show import answers_of, stored_fields, view
+from vidpipe.library.schema import Document
 from vidpipe.library.states import State
 from vidpipe.operations.kept_home import OpenHome
 from vidpipe.web.access import Reader
+from vidpipe.web.api.video_details import AnswerList, SceneList, VideoDetails
 from vidpipe.web.home import Opened, Searchable
 from vidpipe.web.selection import After, Asked, Limit, Selected, Sha256, VideoQuery
 
 router = APIRouter(tags=["videos"])
-
-Item = TypeVar("Item")
 
 #: Values of a facet that a page counts.
 MOST_VALUES = 50
@@ -130,19 +130,6 @@ class SearchResults(VideoPage):
     notes: list[str]
 
 
-class VideoDetails(BaseModel, extra="allow"):
-    """Everything that is known of a video, as `vidpipe show --json` writes it; analyses add their own fields.
-
-    What has not been computed is null.
-    """
-
-    video: dict[str, Any]
-    metadata: dict[str, Any] | None
-    scenes: list[dict[str, Any]]
-    tags: list[dict[str, Any]]
-    stages: dict[str, dict[str, Any]]
-
-
 class HistoryEntry(BaseModel, extra="allow"):
     """A commit of a stage, a change of a tag or category, or a verdict.
 
@@ -162,12 +149,6 @@ class HistoryEntries(BaseModel):
     next: str | None
 
 
-class Items(BaseModel, Generic[Item]):
-    """All items there are, in order."""
-
-    items: list[Item]
-
-
 def page_of(opened: OpenHome, selected: VideoQuery) -> SearchResults:
     """Return the page of a selection."""
     found = selected.find(opened.engine)
@@ -176,6 +157,11 @@ def page_of(opened: OpenHome, selected: VideoQuery) -> SearchResults:
         items=[VideoSummary.model_validate(hit) for hit in found.hits], facets=facets, total=found.total,
         next=found.next, matched=found.matched, did_you_mean=found.did_you_mean, notes=found.notes,
     )  # fmt: skip
+
+
+def _json(document: Document) -> Response:
+    """Return a document as `vidpipe show --json` writes it, with all of its fields."""
+    return Response(to_json(document), media_type="application/json")
 
 
 @router.get("/videos", response_model=VideoPage)
@@ -187,13 +173,13 @@ def list_videos(opened: Searchable, selected: Selected, caller: Reader) -> Searc
 @router.get("/videos/{sha256}", response_model=VideoDetails)
 def get_video(opened: Opened, sha256: Sha256, caller: Reader) -> Response:
     """Return everything that is known of a video."""
-    return Response(to_json(view(opened.library, sha256, opened.plan.specs)), media_type="application/json")
+    return _json(view(opened.library, sha256, opened.plan.specs))
 
 
-@router.get("/videos/{sha256}/scenes")
-def get_scenes(opened: Opened, sha256: Sha256, caller: Reader) -> Items[dict[str, Any]]:
+@router.get("/videos/{sha256}/scenes", response_model=SceneList)
+def get_scenes(opened: Opened, sha256: Sha256, caller: Reader) -> Response:
     """Return the scenes of a video, as `scenes` of the video has them."""
-    return Items(items=view(opened.library, sha256, opened.plan.specs)["scenes"])
+    return _json({"items": view(opened.library, sha256, opened.plan.specs)["scenes"]})
 
 
 @router.get("/videos/{sha256}/explain")
@@ -213,8 +199,8 @@ def get_history(
     return HistoryEntries.model_validate({"items": items, "next": following})
 
 
-@router.get("/videos/{sha256}/answers")
-def get_answers(opened: Opened, sha256: Sha256, caller: Reader) -> Items[dict[str, Any]]:
+@router.get("/videos/{sha256}/answers", response_model=AnswerList)
+def get_answers(opened: Opened, sha256: Sha256, caller: Reader) -> Response:
     """Return every answer of the model about a video by scope and time; `in_force`: the description is made of it."""
     stored_fields(opened.library, sha256)
-    return Items(items=answers_of(opened.library, sha256))
+    return _json({"items": answers_of(opened.library, sha256)})
