@@ -313,5 +313,17 @@ class IngestObserver(Protocol):
         """An input is done."""
 
 
-class NullIngestObserver(IngestObserver):
+class NullIngestObserver:
     """Ignores what happens in an ingest."""
+
+    def on_note(self, note: IngestNote) -> None:
+        """Ignore the message."""
+
+    def on_start(self, source: SourceRecord) -> None:
+        """Ignore the start."""
+
+    def on_bytes(self, source_id: str, done: int, total: int | None) -> None:
+        """Ignore the progress."""
+
+    def on_outcome(self, outcome: IngestOutcome) -> None:
+        """Ignore the outcome."""

@@ -38,7 +38,7 @@ def rules(request: Request, opened: Opened, caller: Reader) -> HTMLResponse:
     """Show the rules in force with their report, and the files that they are in."""
     in_force, history = opened.plan.resources.get("custom_tags"), list_versions(opened, caller)
     report = report_on_rules(opened, caller) if in_force else None
-    return render(request, "rules.html", rules=in_force, report=report, opened=opened, waits=history["waits"],
+    return render(request, "rules.html", rules=in_force, report=report, opened=opened, waits=history.waits,
                   files=rule_texts(opened.settings, edited=True))  # fmt: skip
 
 
