@@ -165,6 +165,7 @@ def test_videos_are_chosen_by_conditions_of_the_rules(seen: Command) -> None:
     assert seen("ask", "What?").exit_code == 2
 
 
+@pytest.mark.soak
 def test_a_kept_question_finds_its_answer_and_is_asked_of_the_others_alone(vidpipe: Command, tmp_path: Path) -> None:
     for name, colors in COLORS.items():
         clips.color_cuts(tmp_path / "clips" / name, colors)
@@ -203,6 +204,7 @@ def test_without_a_model_there_is_nobody_to_ask(vidpipe: Command) -> None:
     assert "Backend = statistics" in refused.output
 
 
+@pytest.mark.soak
 def test_a_run_killed_in_mid_batch_has_not_asked_in_vain(vidpipe: Command, tmp_path: Path) -> None:
     for number in range(2):
         clips.color_cuts(tmp_path / "clips" / f"{number}.mp4", ("red", "green", "blue"), fps=20 + number)

@@ -108,6 +108,7 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1]))):
 """
 
 
+@pytest.mark.soak
 def test_down_stops_the_embedded_server_unless_somebody_uses_it(tmp_path: Path) -> None:
     home = init_home(tmp_path / "embedded").home
     vidpipe = Command(home, {"VIDPIPE_HOME": str(home)})

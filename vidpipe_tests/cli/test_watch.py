@@ -53,6 +53,7 @@ def until(process: subprocess.Popen[str], wanted: Callable[[Any], bool]) -> Any:
     raise AssertionError("it ended")
 
 
+@pytest.mark.soak
 def test_as_json_a_line_each_tells_of_what_happens_meanwhile(vidpipe: Command, tmp_path: Path) -> None:
     folder = tmp_path / "clips"
     folder.mkdir()

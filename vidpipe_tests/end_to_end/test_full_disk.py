@@ -61,6 +61,7 @@ def grow(home: Home, folder: str, size: str) -> None:
     subprocess.run([*home.prefix, "mount", "-o", f"remount,size={size}", str(home.path / folder)], check=True)
 
 
+@pytest.mark.soak
 def test_no_room_for_frames_fails_those_videos_only(home: Home, undisturbed: Picture, small_disk: SmallDisk) -> None:
     small = small_disk(home, "data/derived", "200k")
     report = small.json("run", code=1)
@@ -98,6 +99,7 @@ def test_no_room_for_downloads_fails_those_sources_only(
     small.assert_tidy()
 
 
+@pytest.mark.soak
 def test_a_home_without_any_room_ends_the_run_with_a_sentence(
     home: Home, undisturbed: Picture, small_disk: SmallDisk
 ) -> None:

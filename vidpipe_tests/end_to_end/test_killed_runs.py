@@ -7,6 +7,8 @@ import random
 import signal
 import time
 
+import pytest
+
 from vidpipe.library import embedded
 from vidpipe_tests.end_to_end.home import Home, Picture, ended, kill_group, wait_for
 
@@ -35,6 +37,7 @@ def test_kill_9_at_random_moments_leaves_the_library_of_an_undisturbed_run(home:
     home.assert_whole(undisturbed)
 
 
+@pytest.mark.soak
 def test_two_runs_at_once_share_the_work(home: Home, undisturbed: Picture) -> None:
     first, second = home.start("run", "--json"), home.start("run", "--json")
     reports = [ended(first), ended(second)]
@@ -44,6 +47,7 @@ def test_two_runs_at_once_share_the_work(home: Home, undisturbed: Picture) -> No
     home.assert_whole(undisturbed)
 
 
+@pytest.mark.soak
 def test_mongod_killed_in_mid_run_is_started_again_and_the_run_goes_on(home: Home, undisturbed: Picture) -> None:
     process = home.started_run("--json")
     time.sleep(0.3)

@@ -70,6 +70,7 @@ def backfill_home(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> 
         client.drop_database(name)
 
 
+@pytest.mark.soak
 def test_three_steps_at_once_with_a_broken_video_among_good_ones_and_its_retry(backfill_home: BackfillHome) -> None:
     ids = backfill_home.add("good", "fine", "nice", "evil")
     mended = backfill_home.break_("evil")

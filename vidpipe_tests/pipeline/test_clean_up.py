@@ -73,6 +73,7 @@ def test_the_schedule_is_as_config_ini_says_in_local_time(settings: Settings, mo
     assert "clean_up" not in schedules("")
 
 
+@pytest.mark.soak
 def test_clean_ups_while_runs_are_at_work_cost_them_nothing(
     settings: Settings, library: Library, add: Add, dagster: dg.DagsterInstance
 ) -> None:

@@ -76,6 +76,7 @@ class Asking(threading.Thread):
         return [answer.text for reply in self.replies for answer in reply.answers]
 
 
+@pytest.mark.soak
 def test_one_process_at_a_time_holds_the_model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = QwenModel(here(tmp_path))
     said: list[str] = []

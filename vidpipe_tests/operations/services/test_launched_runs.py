@@ -99,6 +99,7 @@ def busy(
     station.home.assert_tidy_library()
 
 
+@pytest.mark.soak
 def test_a_run_outlives_the_servers_that_launched_it(busy: UnattendedHome) -> None:
     page = Page(busy)
     run, pid = page.launch_and_wait_for_work(busy)
@@ -144,6 +145,7 @@ def test_a_run_that_is_stopped_on_the_page_stores_what_is_finished(busy: Unatten
     busy.home.assert_tidy_library()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("busy", [6], indirect=True)
 def test_down_waits_for_the_runs_and_up_goes_on(busy: UnattendedHome) -> None:
     run, _ = Page(busy).launch_and_wait_for_work(busy)

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
+import pytest
 import requests
 
 from vidpipe.operations.services import service_definitions
@@ -122,6 +123,7 @@ def slow_clients(up: dict[str, Any]) -> list[socket.socket]:
     return clients
 
 
+@pytest.mark.soak
 def test_a_second_home_in_the_foreground_takes_free_ports_heals_itself_and_ctrl_c_stops_all_of_it(
     station: UnattendedHome, tmp_path: Path
 ) -> None:
