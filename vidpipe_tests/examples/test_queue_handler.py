@@ -6,7 +6,6 @@ import base64
 import contextlib
 import functools
 import http.server
-import importlib.util
 import json
 import threading
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from vidpipe_tests import clips
+from vidpipe_tests.clone import module_of
 from vidpipe_tests.storage.servers import free_port
 
 _FILE = Path(__file__).parents[2] / "examples" / "queue_handler" / "queue_handler.py"
@@ -26,12 +26,7 @@ _FILE = Path(__file__).parents[2] / "examples" / "queue_handler" / "queue_handle
 
 @pytest.fixture(scope="module")
 def handler() -> Any:
-    spec = importlib.util.spec_from_file_location("queue_handler", _FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of(_FILE)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -18,8 +17,8 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from vidpipe import __version__
+from vidpipe_tests.clone import ROOT, build, module_of
 
-ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PYTHONS = [
     name.rpartition(" ")[2]
@@ -32,18 +31,7 @@ WITH_SOURCES = ("dev",)
 
 def script(name: str) -> ModuleType:
     """Return a script of the clone as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def build(tree: Path, folder: Path, *targets: str) -> None:
-    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder), *targets]
-    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    return module_of(ROOT / "scripts" / f"{name}.py")
 
 
 @pytest.fixture(scope="module")

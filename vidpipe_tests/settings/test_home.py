@@ -17,9 +17,8 @@ from vidpipe.models.questions import add_question, build_questions, new_question
 from vidpipe.settings import find_home, init_home, load
 from vidpipe.settings.home import render_config
 from vidpipe.settings.keys import all_keys
+from vidpipe_tests.clone import ROOT, build
 from vidpipe_tests.models.homes import load_questions
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_a_fresh_home_loads_with_every_setting_at_its_default(home: Path) -> None:
@@ -113,9 +112,7 @@ def clone(tmp_path: Path) -> Path:
 
 def wheel(clone: Path) -> zipfile.ZipFile:
     folder = clone.parent / "wheel"
-    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder)]
-    built = subprocess.run([*pip, str(clone)], capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
+    build(clone, folder, "-t", "wheel")
     return zipfile.ZipFile(next(folder.glob("*.whl")))
 
 

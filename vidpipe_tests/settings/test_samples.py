@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 from pathlib import Path
 from typing import Any
+
+from vidpipe_tests.clone import module_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,11 +19,7 @@ def probed(clip: Path) -> dict[str, Any] | None:
 
 
 def test_the_samples_are_small_short_varied_and_one_is_broken(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("make_samples", ROOT / "scripts" / "make_samples.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = module_of(ROOT / "scripts" / "make_samples.py")
     (tmp_path / "night-watch.mp4").write_bytes(b"the user's own")
 
     clips = {clip.name: clip for clip in script.make_samples(tmp_path)}

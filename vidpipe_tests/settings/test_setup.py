@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -12,17 +11,14 @@ from types import ModuleType
 
 import pytest
 
+from vidpipe_tests.clone import module_of
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 @pytest.fixture
 def machine() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("machine", SCRIPTS / "machine.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of(SCRIPTS / "machine.py")
 
 
 @pytest.fixture

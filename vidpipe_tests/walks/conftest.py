@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from vidpipe_tests.clone import ROOT, build
+
 DOCS = ROOT / "docs"
 
 
@@ -30,12 +31,11 @@ def installed_for_clusters(tmp_path_factory: pytest.TempPathFactory) -> Mapping[
 
 def environment_with(folder: Path, extra: str = "") -> Mapping[str, str]:
     """Make a virtual environment with the wheel of the clone, and return the variables with which it is used."""
-    pip = ["-m", "pip", "-q", "--disable-pip-version-check"]
-    wheel = [sys.executable, *pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT)]
-    subprocess.run(wheel, check=True, cwd=folder)
+    build(ROOT, folder, "-t", "wheel")
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
     wheels = [f"{path}{extra}" for path in folder.glob("*.whl")]
-    install = [str(folder / "venv/bin/python"), *pip, "install", "-c", str(ROOT / "constraints.txt"), *wheels]
+    pip = [str(folder / "venv/bin/python"), "-m", "pip", "-q", "--disable-pip-version-check"]
+    install = [*pip, "install", "-c", str(ROOT / "constraints.txt"), *wheels]
     subprocess.run(install, check=True, cwd=folder)
     names = [name for name in os.environ if name.startswith(("VIDPIPE_", "PYTHON", "DAGSTER_"))]
     return dict.fromkeys(names, "") | {"PATH": f"{folder / 'venv/bin'}:{os.environ['PATH']}"}
